@@ -1,0 +1,209 @@
+// Package contact collects flow records into contacts: per unordered pair of
+// addresses and slice, what each side sent to the other. A table is fixed in
+// size and asks for an early flush long before it is full; it never drops or
+// merges a contact to make room. The layout and the two-pass update are those
+// measured in notes/collector.md §2.4: one cache line per IPv4 contact, and
+// the misses of 64 records in flight at once.
+package contact
+
+import (
+	"encoding/binary"
+	"math"
+	"math/bits"
+
+	"github.com/flowhound/flowhound/internal/flow"
+)
+
+// wide is the number of records whose slots are touched before the first of
+// them is updated.
+const wide = 64
+
+// maxRecords bounds the records of one window, so that the flow counts of a
+// slot (31 bits) never overflow.
+const maxRecords = 1<<31 - 1
+
+// Config are the sizes of a [Table].
+type Config struct {
+	// IPv4 and IPv6 are the numbers of slots, rounded up to powers of two, at
+	// least 256. An IPv4 slot takes 64 bytes, an IPv6 slot 88.
+	IPv4, IPv6 int
+	// Seed keys the hash, so that nobody can choose addresses that collide.
+	Seed [2]uint64
+}
+
+// Table holds the contacts of one flush window. It is not safe for concurrent
+// use.
+type Table struct {
+	v4      table[uint64]
+	v6      table[key6]
+	seed    [2]uint64
+	baseMS  int64 // times in slots are relative to it
+	records uint64
+
+	pend [wide]pending
+	sink uint64 // keeps the touching loads alive
+}
+
+type key6 [4]uint64
+
+// pending is one record between the two passes.
+type pending struct {
+	hash uint64
+	key4 uint64
+	key6 key6
+	from int // 0: the lower address sent, 1: the higher one
+	is4  bool
+}
+
+// New returns an empty table.
+func New(cfg Config) *Table {
+	t := &Table{seed: cfg.Seed}
+	t.v4.init(cfg.IPv4)
+	t.v6.init(cfg.IPv6)
+	return t
+}
+
+// Add adds each record to the contact of its address pair in the slice of the
+// same index, and returns how many records it took: all of them, unless the
+// table has no room left, in which case it took a prefix. Records count as one
+// flow; packets and bytes saturate. Times more than 24 days from those of the
+// window's first record are cut to that distance.
+func (t *Table) Add(records []flow.Record, slices []flow.Slice) int {
+	if t.records == 0 && len(records) > 0 {
+		t.baseMS = records[0].EndMS
+	}
+	done := 0
+	for done < len(records) {
+		n := min(wide, len(records)-done)
+		if !t.v4.room(n) || !t.v6.room(n) || t.records+uint64(n) > maxRecords {
+			break
+		}
+		t.prepare(records[done:done+n], slices[done:done+n])
+		t.update(records[done:done+n], slices[done:done+n])
+		t.records += uint64(n)
+		done += n
+	}
+	return done
+}
+
+// prepare computes keys and hashes and loads the first slot of each record, so
+// that the cache misses overlap.
+func (t *Table) prepare(records []flow.Record, slices []flow.Slice) {
+	for i := range records {
+		r, p := &records[i], &t.pend[i]
+		p.is4 = r.Src.Is4() && r.Dst.Is4()
+		if p.is4 {
+			a, b := binary.BigEndian.Uint32(r.Src[12:]), binary.BigEndian.Uint32(r.Dst[12:])
+			p.from = 0
+			if a > b {
+				a, b, p.from = b, a, 1
+			}
+			p.key4 = uint64(a)<<32 | uint64(b)
+			p.hash = t.hash4(p.key4, slices[i])
+			t.sink += uint64(t.v4.slots[p.hash>>t.v4.shift].slice)
+			continue
+		}
+		p.key6, p.from = pairKey6(&r.Src, &r.Dst)
+		p.hash = t.hash6(&p.key6, slices[i])
+		t.sink += uint64(t.v6.slots[p.hash>>t.v6.shift].slice)
+	}
+}
+
+func (t *Table) update(records []flow.Record, slices []flow.Slice) {
+	for i := range records {
+		p := &t.pend[i]
+		if p.is4 {
+			t.v4.find(p.hash, p.key4, slices[i]).add(&records[i], p.from, t.baseMS)
+		} else {
+			t.v6.find(p.hash, p.key6, slices[i]).add(&records[i], p.from, t.baseMS)
+		}
+	}
+}
+
+// Full reports whether a flush is due: a quarter of the slots of one kind is
+// left. Add goes on until an eighth is left.
+func (t *Table) Full() bool {
+	return t.v4.full() || t.v6.full() || t.records > maxRecords/2
+}
+
+// Len returns the number of contacts.
+func (t *Table) Len() int { return t.v4.used + t.v6.used }
+
+// Records returns the number of records added since the last Drain.
+func (t *Table) Records() uint64 { return t.records }
+
+// Fill returns the larger share of used slots of the two kinds, 0 to 1.
+func (t *Table) Fill() float64 { return max(t.v4.fill(), t.v6.fill()) }
+
+// Hosts maps addresses to pseudonyms.
+type Hosts interface {
+	Host(flow.Addr) flow.Host
+}
+
+// Drain appends every contact to dst, one half each, with the lower address as
+// Local, and empties the table. The order depends on the seed only.
+func (t *Table) Drain(dst []flow.Contact, hosts Hosts) []flow.Contact {
+	for i := range t.v4.slots {
+		if s := &t.v4.slots[i]; s.flows != [2]uint32{} {
+			dst = append(dst, s.contact(t.baseMS))
+			c := &dst[len(dst)-1]
+			c.Local, c.Remote = hosts.Host(addr4(s.key>>32)), hosts.Host(addr4(s.key))
+		}
+	}
+	for i := range t.v6.slots {
+		if s := &t.v6.slots[i]; s.flows != [2]uint32{} {
+			dst = append(dst, s.contact(t.baseMS))
+			c := &dst[len(dst)-1]
+			c.Local, c.Remote = hosts.Host(addr6(s.key[0], s.key[1])), hosts.Host(addr6(s.key[2], s.key[3]))
+		}
+	}
+	t.v4.clear()
+	t.v6.clear()
+	t.records = 0
+	return dst
+}
+
+// hash4 and hash6 fold 64×64-bit products (wyhash's mixing step) with secret
+// operands; the top bits choose the slot.
+func (t *Table) hash4(key uint64, s flow.Slice) uint64 {
+	return mix(mix(key^t.seed[0], 0x9e3779b97f4a7c15)^uint64(s), t.seed[1]|1)
+}
+
+func (t *Table) hash6(k *key6, s flow.Slice) uint64 {
+	a := mix(k[0]^t.seed[0], k[1]^t.seed[1])
+	b := mix(k[2]^t.seed[1], k[3]^t.seed[0])
+	return mix(mix(a^bits.RotateLeft64(b, 32), 0x9e3779b97f4a7c15)^uint64(s), t.seed[1]|1)
+}
+
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
+}
+
+// pairKey6 returns both addresses, the lower one first, and which of them
+// sent.
+func pairKey6(src, dst *flow.Addr) (k key6, from int) {
+	s0, s1 := binary.BigEndian.Uint64(src[:]), binary.BigEndian.Uint64(src[8:])
+	d0, d1 := binary.BigEndian.Uint64(dst[:]), binary.BigEndian.Uint64(dst[8:])
+	if s0 > d0 || s0 == d0 && s1 > d1 {
+		return key6{d0, d1, s0, s1}, 1
+	}
+	return key6{s0, s1, d0, d1}, 0
+}
+
+func addr4(key uint64) (a flow.Addr) {
+	a[10], a[11] = 0xff, 0xff
+	binary.BigEndian.PutUint32(a[12:], uint32(key))
+	return a
+}
+
+func addr6(hi, lo uint64) (a flow.Addr) {
+	binary.BigEndian.PutUint64(a[:], hi)
+	binary.BigEndian.PutUint64(a[8:], lo)
+	return a
+}
+
+// offset returns ms relative to base, cut to 32 bits.
+func offset(ms, base int64) int32 {
+	return int32(min(max(ms-base, math.MinInt32), math.MaxInt32))
+}
