@@ -2,39 +2,104 @@
 // talked to whom within the window, kept up to date as contacts arrive and
 // expire, and frozen into canonical views that the ranking algorithms read
 // (DESIGN decisions 2 to 4; BotCloud, François et al. 2011, §III).
+//
+// The store has one dictionary per shard of the hosts' own shards, shared by
+// owned and foreign hosts, and one record per pair of hosts for both
+// directions of traffic. What it holds after a set of contacts and an expiry
+// does not depend on the contacts' order.
 package graph
 
-import "github.com/flowhound/flowhound/internal/flow"
+import (
+	"sync"
 
-// Graph is the live store. One goroutine at a time may change it; Stats, Link
-// and [View.Link] may be called meanwhile.
-type Graph struct{ cfg Config }
+	"github.com/flowhound/flowhound/internal/flow"
+)
 
-// New returns an empty graph of the configured shards.
-func New(cfg Config) *Graph { return &Graph{cfg: cfg} }
+// Graph is the live store. It is safe for concurrent use: Apply, Expire and
+// Freeze exclude each other and the readers Stats, Link, [View.Link] and Save.
+type Graph struct {
+	cfg   Config
+	owned [flow.Shards]bool // constant
 
-// Apply takes the contacts of one batch, whose pseudonyms are of generation
-// gen. It never fails: what it refuses is counted by reason in [Stats].
-// Applying a contact again, or its other half, leaves the topology as it is.
-func (g *Graph) Apply(gen flow.Generation, contacts []flow.Contact) { panic("BUG: not written") }
+	mu     sync.RWMutex // guards everything below
+	hosts  [flow.Shards]hosts
+	pairs  [flow.Shards]pairs
+	due    map[flow.Slice][]ref // the pairs to look at when a slice expires
+	capped map[ref]*cappedSource
+	// oldest is the oldest slice kept, newest the newest seen. Until the
+	// first contact or Expire, started is false and both are 0.
+	oldest, newest flow.Slice
+	started        bool
+	// unlinks counts dropped pairs: a reference found before is stale.
+	unlinks uint64
+	stats   Stats
+}
 
-// Expire forgets every direction of every link that was last seen before the
-// slice oldest, and the hosts that have no link left. A call with an older
-// slice than before does nothing.
-func (g *Graph) Expire(oldest flow.Slice) { panic("BUG: not written") }
-
-// Freeze returns the graph as it is now. The view stays as it is while the
-// graph changes.
-func (g *Graph) Freeze() *View { panic("BUG: not written") }
+// New returns an empty graph of the configured shards. It panics if the
+// configuration is not valid.
+func New(cfg Config) *Graph {
+	if err := cfg.Validate(); err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return &Graph{
+		cfg: cfg, owned: cfg.owned(),
+		due: map[flow.Slice][]ref{}, capped: map[ref]*cappedSource{},
+	}
+}
 
 // Oldest returns the oldest slice that the graph keeps.
-func (g *Graph) Oldest() flow.Slice { panic("BUG: not written") }
+func (g *Graph) Oldest() flow.Slice {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.oldest
+}
 
 // Owns reports whether this node owns shard s.
-func (g *Graph) Owns(s flow.Shard) bool { panic("BUG: not written") }
-
-// Link returns what is known now about the link from one host to another.
-func (g *Graph) Link(from, to flow.Host) (Link, bool) { panic("BUG: not written") }
+func (g *Graph) Owns(s flow.Shard) bool { return g.owned[s] }
 
 // Stats returns the graph's size and its counters.
-func (g *Graph) Stats() Stats { panic("BUG: not written") }
+func (g *Graph) Stats() Stats {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	s := g.stats
+	for i := range g.hosts {
+		s.Bytes += g.hosts[i].bytes() + g.pairs[i].bytes()
+	}
+	for _, refs := range g.due {
+		s.Bytes += 4 * uint64(cap(refs))
+	}
+	for _, c := range g.capped {
+		s.Bytes += c.bytes()
+	}
+	return s
+}
+
+// Link returns what is known now about the link from one host to another.
+func (g *Graph) Link(from, to flow.Host) (Link, bool) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	dir, lo, hi := forward, &from, &to
+	if lo.Compare(*hi) > 0 {
+		dir, lo, hi = backward, hi, lo
+	}
+	a, okA := g.hosts[lo.Shard].find(g.hashHost(&lo.Pseudonym), &lo.Pseudonym)
+	b, okB := g.hosts[hi.Shard].find(g.hashHost(&hi.Pseudonym), &hi.Pseudonym)
+	if !okA || !okB {
+		return Link{}, false
+	}
+	loRef, hiRef := makeRef(lo.Shard, a), makeRef(hi.Shard, b)
+	local, ok := g.pairs[lo.Shard].find(hashPair(loRef, hiRef), loRef, hiRef)
+	if !ok {
+		return Link{}, false
+	}
+	p := &g.pairs[lo.Shard].entries[local]
+	if !p.live(dir) {
+		return Link{}, false
+	}
+	flows, bytes := p.unpack()
+	return Link{
+		LastSeen: wide(g.oldest, p.seen[dir]),
+		Answered: p.bits&answeredBit != 0, Mutual: p.live(1 - dir),
+		Flows: flows, Bytes: bytes, Port: p.port, Proto: p.proto,
+	}, true
+}

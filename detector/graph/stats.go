@@ -20,7 +20,11 @@ const (
 )
 
 // String returns the reason as a metric label.
-func (r Reason) String() string { panic("BUG: not written") }
+func (r Reason) String() string {
+	return [Reasons]string{
+		"not_owned", "self_link", "empty", "too_old", "too_new", "degree_cap", "link_limit", "full",
+	}[r]
+}
 
 // Stats are a graph's size now and its counters since New.
 type Stats struct {

@@ -1,0 +1,228 @@
+package graph
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/flowhound/flowhound/internal/flow"
+)
+
+// Freeze returns the graph as it is now. The view stays as it is while the
+// graph changes; the graph waits while the view is made.
+func (g *Graph) Freeze() *View {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.stats.Links > math.MaxUint32 {
+		panic(fmt.Sprintf("BUG: freeze %d links: a view numbers them in 32 bits", g.stats.Links))
+	}
+	parallel(flow.Shards, func(s int) { g.hosts[s].sort() })
+	v := &View{graph: g, owned: g.owned, oldest: g.oldest}
+	for s := range g.hosts {
+		v.bounds[s+1] = v.bounds[s] + Vertex(len(g.hosts[s].order))
+	}
+	n := v.Len()
+	v.keys, v.generations = make([]flow.Pseudonym, n), make([]flow.Generation, n)
+	var number [flow.Shards][]Vertex // by place: the host's vertex
+	parallel(flow.Shards, func(s int) { number[s] = g.hosts[s].number(v, v.bounds[s]) })
+	v.Out = g.rows(v, &number, forward)
+	v.In = g.rows(v, &number, backward)
+	return v
+}
+
+// sort brings order up to date: hosts that went leave it, fresh ones enter.
+func (hs *hosts) sort() {
+	alive := hs.order[:0]
+	for _, local := range hs.order {
+		if e := &hs.entries[local]; e.pairs > 0 && !e.fresh {
+			alive = append(alive, local)
+		}
+	}
+	added := hs.sortAdded()
+	hs.added = hs.added[:0]
+	if len(added) == 0 {
+		hs.order = alive
+		return
+	}
+	merged := make([]uint32, 0, len(alive)+len(added))
+	for len(alive) > 0 && len(added) > 0 {
+		if added[0].before(newSortKey(&hs.entries[alive[0]].key, 0)) {
+			merged = append(merged, added[0].local)
+			added = added[1:]
+		} else {
+			merged = append(merged, alive[0])
+			alive = alive[1:]
+		}
+	}
+	merged = append(merged, alive...)
+	for _, a := range added {
+		merged = append(merged, a.local)
+	}
+	hs.order = merged
+}
+
+// sortKey is a pseudonym as two words in big-endian order, and its place.
+type sortKey struct {
+	high, low uint64
+	local     uint32
+}
+
+func newSortKey(p *flow.Pseudonym, local uint32) sortKey {
+	return sortKey{binary.BigEndian.Uint64(p[:8]), binary.BigEndian.Uint64(p[8:]), local}
+}
+
+func (k sortKey) before(o sortKey) bool {
+	return k.high < o.high || k.high == o.high && k.low < o.low
+}
+
+// sortAdded returns the fresh hosts that still exist, sorted, and takes the
+// mark from all.
+func (hs *hosts) sortAdded() []sortKey {
+	keys := make([]sortKey, 0, len(hs.added))
+	for _, local := range hs.added {
+		e := &hs.entries[local]
+		if e.fresh = false; e.pairs > 0 {
+			keys = append(keys, newSortKey(&e.key, local))
+		}
+	}
+	slices.SortFunc(keys, func(a, b sortKey) int {
+		if a.high != b.high {
+			return cmp.Compare(a.high, b.high)
+		}
+		return cmp.Compare(a.low, b.low)
+	})
+	return keys
+}
+
+// number copies the sorted hosts into the view from vertex base on, and returns
+// the vertex of each place.
+func (hs *hosts) number(v *View, base Vertex) []Vertex {
+	number := make([]Vertex, len(hs.entries))
+	for i, local := range hs.order {
+		x := base + Vertex(i)
+		number[local] = x
+		v.keys[x], v.generations[x] = hs.entries[local].key, hs.entries[local].gen
+	}
+	return number
+}
+
+// rows builds the out-rows (dir = forward) or in-rows (backward). Links are
+// first dealt to the shards of their row, so that each shard's part of the
+// work fits a cache.
+func (g *Graph) rows(v *View, number *[flow.Shards][]Vertex, dir int) Rows {
+	next := g.dealSizes(dir) // [shard of the pair][shard of the row]
+	total := 0
+	var begin [flow.Shards + 1]int
+	for row := range flow.Shards {
+		begin[row] = total
+		for s := range flow.Shards {
+			size := next[s][row]
+			next[s][row] = total
+			total += size
+		}
+	}
+	begin[flow.Shards] = total
+	dealt := make([]uint64, total) // row vertex in the upper half, column in the lower
+	parallel(flow.Shards, func(s int) {
+		at := &next[s]
+		for i := range g.pairs[s].entries {
+			p := &g.pairs[s].entries[i]
+			if p.bits&liveBits == 0 {
+				continue
+			}
+			lo, hi := uint64(number[s][p.lo.local()]), uint64(number[p.hi.shard()][p.hi.local()])
+			if p.live(dir) { // the row is lo's
+				dealt[at[s]] = lo<<32 | hi
+				at[s]++
+			}
+			if p.live(1 - dir) {
+				dealt[at[p.hi.shard()]] = hi<<32 | lo
+				at[p.hi.shard()]++
+			}
+		}
+	})
+	r := Rows{Start: make([]uint32, v.Len()+1), Col: make([]Vertex, total)}
+	parallel(flow.Shards, func(s int) {
+		r.fill(v.bounds[s], v.bounds[s+1], uint32(begin[s]), dealt[begin[s]:begin[s+1]])
+	})
+	r.Start[v.Len()] = uint32(total)
+	return r
+}
+
+// dealSizes counts the links by the shard of their pair and of their row.
+func (g *Graph) dealSizes(dir int) *[flow.Shards][flow.Shards]int {
+	sizes := new([flow.Shards][flow.Shards]int)
+	parallel(flow.Shards, func(s int) {
+		for i := range g.pairs[s].entries {
+			p := &g.pairs[s].entries[i]
+			if p.live(dir) {
+				sizes[s][s]++
+			}
+			if p.live(1 - dir) {
+				sizes[s][p.hi.shard()]++
+			}
+		}
+	})
+	return sizes
+}
+
+// fill makes the rows lo ≤ x < hi, which begin at link first, of their links in
+// any order.
+func (r *Rows) fill(lo, hi Vertex, first uint32, dealt []uint64) {
+	start := r.Start[lo:hi]
+	for _, d := range dealt {
+		start[Vertex(d>>32)-lo]++
+	}
+	at := first
+	for i, degree := range start {
+		start[i] = at
+		at += degree
+	}
+	for _, d := range dealt {
+		i := Vertex(d>>32) - lo
+		r.Col[start[i]] = Vertex(d)
+		start[i]++
+	}
+	at = first
+	for i, end := range start { // each start has moved to its row's end
+		sortRow(r.Col[at:end])
+		start[i] = at
+		at = end
+	}
+}
+
+// sortRow sorts a row; most have a handful of entries.
+func sortRow(row []Vertex) {
+	if len(row) > 16 {
+		slices.Sort(row)
+		return
+	}
+	for i := 1; i < len(row); i++ {
+		x := row[i]
+		j := i
+		for ; j > 0 && row[j-1] > x; j-- {
+			row[j] = row[j-1]
+		}
+		row[j] = x
+	}
+}
+
+// parallel calls f(0) … f(n-1) from as many goroutines as there are processors
+// and returns when all are done.
+func parallel(n int, f func(i int)) {
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	for range min(n, runtime.GOMAXPROCS(0)) {
+		wait.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(i)
+			}
+		})
+	}
+	wait.Wait()
+}

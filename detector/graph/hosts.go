@@ -1,0 +1,132 @@
+package graph
+
+import (
+	"encoding/binary"
+	"unsafe"
+
+	"github.com/flowhound/flowhound/internal/flow"
+)
+
+// hostEntry is a host of the store. Only hosts with pairs > 0 exist; the others
+// wait in the free list.
+type hostEntry struct {
+	key   flow.Pseudonym
+	out   uint32 // live links that start here
+	pairs uint32 // pairs with a live link in either direction
+	gen   flow.Generation
+	// fresh says that the host is not in order yet: it appeared, perhaps not
+	// for the first time, since the last freeze.
+	fresh bool
+}
+
+// hosts is the dictionary of one shard, owned or foreign.
+type hosts struct {
+	index
+	entries []hostEntry
+	free    []uint32
+	// order holds the places of hosts in the order of their pseudonyms as of
+	// the last freeze; added those that became fresh since.
+	order, added []uint32
+}
+
+func (g *Graph) hashHost(p *flow.Pseudonym) uint32 {
+	return mix(binary.LittleEndian.Uint64(p[:8])^g.cfg.Seed, binary.LittleEndian.Uint64(p[8:]))
+}
+
+// find returns the place of a pseudonym.
+func (hs *hosts) find(h uint32, p *flow.Pseudonym) (local uint32, ok bool) {
+	if len(hs.slots) == 0 {
+		return 0, false
+	}
+	tag := h << localBits
+	for i := hs.home(h); hs.slots[i] != 0; {
+		if e := hs.slots[i]; e&^localMax == tag {
+			if local := e&localMax - 1; hs.entries[local].key == *p {
+				return local, true
+			}
+		}
+		if i++; i == uint32(len(hs.slots)) {
+			i = 0
+		}
+	}
+	return 0, false
+}
+
+// host returns the place of h in the store, creating it if needed. The caller
+// links it at once, or drops it. ok is false if the shard has no number left.
+func (g *Graph) host(h *flow.Host, gen flow.Generation) (r ref, ok bool) {
+	hs := &g.hosts[h.Shard]
+	hash := g.hashHost(&h.Pseudonym)
+	if local, ok := hs.find(hash, &h.Pseudonym); ok {
+		return makeRef(h.Shard, local), true
+	}
+	if hs.full() {
+		hs.rehash(g)
+	}
+	var local uint32
+	if n := len(hs.free); n > 0 {
+		local = hs.free[n-1]
+		hs.free = hs.free[:n-1]
+	} else if len(hs.entries) == localMax {
+		return 0, false
+	} else {
+		local = uint32(len(hs.entries))
+		hs.entries = append(grow(hs.entries), hostEntry{})
+	}
+	e := &hs.entries[local]
+	if !e.fresh {
+		hs.added = append(hs.added, local)
+	}
+	*e = hostEntry{key: h.Pseudonym, gen: gen, fresh: true}
+	hs.insert(hash, local)
+	g.stats.Hosts++
+	return makeRef(h.Shard, local), true
+}
+
+// dropHost forgets a host without links.
+func (g *Graph) dropHost(r ref) {
+	hs := &g.hosts[r.shard()]
+	local := r.local()
+	e := &hs.entries[local]
+	i := hs.home(g.hashHost(&e.key))
+	for hs.slots[i]&localMax != local+1 {
+		if hs.slots[i] == 0 {
+			panic("BUG: a host is not in its index")
+		}
+		if i++; i == uint32(len(hs.slots)) {
+			i = 0
+		}
+	}
+	hs.remove(i, func(local uint32) uint32 { return g.hashHost(&hs.entries[local].key) })
+	hs.free = append(hs.free, local)
+	g.stats.Hosts--
+}
+
+// rehash builds a larger index.
+func (hs *hosts) rehash(g *Graph) {
+	old := hs.slots
+	hs.reset(hs.used)
+	for _, s := range old {
+		if s != 0 {
+			local := s&localMax - 1
+			hs.insert(g.hashHost(&hs.entries[local].key), local)
+		}
+	}
+}
+
+// bytes returns the memory of the shard's dictionary.
+func (hs *hosts) bytes() uint64 {
+	return uint64(cap(hs.entries))*uint64(unsafe.Sizeof(hostEntry{})) +
+		4*uint64(cap(hs.slots)+cap(hs.free)+cap(hs.order)+cap(hs.added))
+}
+
+// grow makes room for one more element in steps of an eighth: the arrays are
+// large and many, and append's quarter would waste twice as much.
+func grow[T any](s []T) []T {
+	if len(s) < cap(s) {
+		return s
+	}
+	t := make([]T, len(s), len(s)+len(s)/8+8)
+	copy(t, s)
+	return t
+}

@@ -1,0 +1,172 @@
+package graph
+
+import (
+	"unsafe"
+
+	"github.com/flowhound/flowhound/internal/flow"
+)
+
+// pair is all that is known of two hosts, lo < hi in canonical order. Slices
+// are kept by their low 16 bits: all live ones lie within maxSpan slices from
+// the oldest on. 28 bytes.
+type pair struct {
+	lo, hi   ref
+	evidence [2]uint32 // see unpack
+	seen     [2]uint16 // newest slice with traffic lo → hi, and hi → lo
+	due      uint16    // the slice at whose expiry the pair is looked at again
+	port     uint16
+	proto    uint8
+	bits     uint8
+}
+
+// Bits of pair.bits. The live bit of a direction is 1 << its number.
+const (
+	forward, backward = 0, 1 // directions: lo → hi, hi → lo
+
+	liveBits    = 1<<forward | 1<<backward
+	answeredBit = 1 << 2
+)
+
+// maxSpan bounds the slices that a graph holds at once: 16384 slices of five
+// minutes are 56 days. It leaves 16-bit slices unambiguous by far.
+const maxSpan = 1 << 14
+
+const (
+	maxFlows = 1<<24 - 1
+	maxBytes = 1<<40 - 1
+)
+
+// unpack returns the 24-bit flow and the 40-bit byte count.
+func (p *pair) unpack() (flows uint32, bytes uint64) {
+	return p.evidence[0] >> 8, uint64(p.evidence[0]&0xff)<<32 | uint64(p.evidence[1])
+}
+
+// add adds to the evidence, saturating.
+func (p *pair) add(flows, bytes uint64) {
+	f, b := p.unpack()
+	p.pack(min(uint64(f)+min(flows, maxFlows), maxFlows), min(b+min(bytes, maxBytes), maxBytes))
+}
+
+func (p *pair) pack(flows, bytes uint64) {
+	p.evidence = [2]uint32{uint32(flows)<<8 | uint32(bytes>>32), uint32(bytes)}
+}
+
+// source returns the host at which a direction starts.
+func (p *pair) source(dir int) ref {
+	if dir == forward {
+		return p.lo
+	}
+	return p.hi
+}
+
+func (p *pair) live(dir int) bool { return p.bits&(1<<dir) != 0 }
+
+// pairs is the store of the pairs of one shard.
+type pairs struct {
+	index
+	entries []pair
+	free    []uint32
+}
+
+func hashPair(lo, hi ref) uint32 { return mix(uint64(lo)<<32|uint64(hi), 0x8ebc6af09c88c6e3) }
+
+// find returns the place of the pair lo, hi.
+func (ps *pairs) find(h uint32, lo, hi ref) (local uint32, ok bool) {
+	if len(ps.slots) == 0 {
+		return 0, false
+	}
+	tag := h << localBits
+	for i := ps.home(h); ps.slots[i] != 0; {
+		if e := ps.slots[i]; e&^localMax == tag {
+			local := e&localMax - 1
+			if p := &ps.entries[local]; p.hi == hi && p.lo == lo {
+				return local, true
+			}
+		}
+		if i++; i == uint32(len(ps.slots)) {
+			i = 0
+		}
+	}
+	return 0, false
+}
+
+// newPair adds a pair without a live direction, which the caller sets at once.
+// ok is false if the shard has no number left.
+func (g *Graph) newPair(lo, hi ref) (r ref, ok bool) {
+	ps := &g.pairs[lo.shard()]
+	if ps.full() {
+		ps.rehash()
+	}
+	var local uint32
+	if n := len(ps.free); n > 0 {
+		local = ps.free[n-1]
+		ps.free = ps.free[:n-1]
+	} else if len(ps.entries) == localMax {
+		return 0, false
+	} else {
+		local = uint32(len(ps.entries))
+		ps.entries = append(grow(ps.entries), pair{})
+	}
+	ps.entries[local] = pair{lo: lo, hi: hi}
+	ps.insert(hashPair(lo, hi), local)
+	g.hostEntry(lo).pairs++
+	g.hostEntry(hi).pairs++
+	g.stats.Pairs++
+	return makeRef(lo.shard(), local), true
+}
+
+// dropPair forgets a pair without a live direction, and its hosts if that was
+// their last one.
+func (g *Graph) dropPair(r ref) {
+	ps := &g.pairs[r.shard()]
+	local := r.local()
+	lo, hi := ps.entries[local].lo, ps.entries[local].hi
+	i := ps.home(hashPair(lo, hi))
+	for ps.slots[i]&localMax != local+1 {
+		if ps.slots[i] == 0 {
+			panic("BUG: a pair is not in its index")
+		}
+		if i++; i == uint32(len(ps.slots)) {
+			i = 0
+		}
+	}
+	ps.remove(i, func(local uint32) uint32 {
+		p := &ps.entries[local]
+		return hashPair(p.lo, p.hi)
+	})
+	ps.free = append(ps.free, local)
+	g.stats.Pairs--
+	for _, h := range [2]ref{lo, hi} {
+		e := g.hostEntry(h)
+		if e.pairs--; e.pairs == 0 {
+			g.dropHost(h)
+		}
+	}
+	g.unlinks++
+}
+
+func (g *Graph) hostEntry(r ref) *hostEntry { return &g.hosts[r.shard()].entries[r.local()] }
+func (g *Graph) pairEntry(r ref) *pair      { return &g.pairs[r.shard()].entries[r.local()] }
+
+// rehash builds a larger index.
+func (ps *pairs) rehash() {
+	old := ps.slots
+	ps.reset(ps.used)
+	for _, s := range old {
+		if s != 0 {
+			local := s&localMax - 1
+			p := &ps.entries[local]
+			ps.insert(hashPair(p.lo, p.hi), local)
+		}
+	}
+}
+
+// bytes returns the memory of the shard's pairs.
+func (ps *pairs) bytes() uint64 {
+	return uint64(cap(ps.entries))*uint64(unsafe.Sizeof(pair{})) + 4*uint64(cap(ps.slots)+cap(ps.free))
+}
+
+// wide returns the slice whose low 16 bits are low, given the oldest one.
+func wide(oldest flow.Slice, low uint16) flow.Slice {
+	return oldest + flow.Slice(low-uint16(oldest))
+}
