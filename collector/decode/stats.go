@@ -92,7 +92,6 @@ type Stats struct {
 	FlowSamples    uint64
 	CounterSamples uint64
 	OtherSamples   uint64
-	SampleDrops    uint64 // samples that agents said they dropped
 
 	Lost       uint64 // estimate of missing units: v5 and IPFIX records, v9 and sFlow packets
 	Reordered  uint64

@@ -1,0 +1,136 @@
+package decode
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/flowhound/flowhound/collector/template"
+	"github.com/flowhound/flowhound/collector/template/lru"
+)
+
+// exporter is what the decoder keeps for one exporter address.
+type exporter struct {
+	address netip.Addr
+	rule    SamplingRule
+	cache   *template.Cache
+	streams *lru.Map[streamKey, *stream]
+	hold    hold
+
+	lastStream   *stream
+	lastTemplate *template.Template
+
+	packets, records, options, dropped, waited uint64
+	lost, reordered, duplicates, resets        uint64
+	templateChanges                            uint64
+	versions                                   uint32 // set of versions, bit 0 for sFlow
+	sampling                                   uint32
+	seenMS, skewMS                             int64
+}
+
+// streamKey names what has a sequence of its own: an engine of v5, a source
+// id of v9, a domain of IPFIX, an agent and sub-agent of sFlow.
+type streamKey struct {
+	version uint8
+	domain  uint32
+	agent   uint64 // sFlow only
+}
+
+// stream is the state of one sequence of datagrams.
+type stream struct {
+	version uint8
+	domain  uint32
+	sequence
+	rate        uint32 // of the domain, 0 if not told
+	samplerRate uint32 // of the sampler that was described last
+	initMS      int64  // Unix ms of the exporter's start (IPFIX), 0 if not told
+}
+
+// exporter returns the state of an address, a new one if need be.
+func (d *Decoder) exporter(addr netip.Addr) *exporter {
+	e, ok := d.exporters.Get(addr)
+	if !ok {
+		e = &exporter{
+			address: addr,
+			rule:    d.ruleOf(addr),
+			cache:   template.NewCache(),
+			streams: lru.New[streamKey, *stream](MaxStreams),
+		}
+		if _, old, evicted := d.exporters.Put(addr, e); evicted {
+			d.forget(old)
+		}
+	}
+	d.last = e
+	return e
+}
+
+// forget gives back what an evicted exporter held.
+func (d *Decoder) forget(e *exporter) {
+	d.stats.ExportersEvicted++
+	d.stats.TemplateEvicted += uint64(e.cache.Len())
+	d.templateBytes -= e.cache.Size()
+	d.dropHeld(e, len(e.hold.blocks))
+	if d.last == e {
+		d.last = nil
+	}
+}
+
+// stream returns the state of a sequence, a new one if need be.
+func (e *exporter) stream(key streamKey) *stream {
+	if s := e.lastStream; s != nil && s.version == key.version && s.domain == key.domain && key.agent == 0 {
+		return s
+	}
+	s, ok := e.streams.Get(key)
+	if !ok {
+		s = &stream{version: key.version, domain: key.domain}
+		s.rate = e.cache.DomainRate(key.version, key.domain)
+		e.streams.Put(key, s)
+	}
+	e.lastStream = s
+	if key.version == versionSFlow {
+		e.versions |= 1
+	} else {
+		e.versions |= 1 << key.version
+	}
+	return s
+}
+
+// view returns a copy for readers.
+func (e *exporter) view() Exporter {
+	v := Exporter{
+		Address: e.address,
+		Packets: e.packets, Records: e.records, Options: e.options,
+		Dropped: e.dropped, Held: uint64(e.hold.sets), Waited: e.waited,
+		Lost: e.lost, Reordered: e.reordered, Duplicates: e.duplicates, Resets: e.resets,
+		Templates: e.cache.Len(), TemplateChanges: e.templateChanges,
+		Sampling: e.sampling, LastSeenMS: e.seenMS, ClockSkewMS: e.skewMS,
+	}
+	for bit := range uint8(32) {
+		if e.versions&(1<<bit) == 0 {
+			continue
+		}
+		if bit == 0 {
+			bit = versionSFlow
+		}
+		v.Versions = append(v.Versions, bit)
+	}
+	slices.Sort(v.Versions)
+	return v
+}
+
+// account follows the sequence number of a datagram.
+func (d *Decoder) account(e *exporter, s *stream, m *message) {
+	v := s.follow(m)
+	d.stats.Lost += v.lost
+	e.lost += v.lost
+	switch v.event {
+	case reordered:
+		d.stats.Reordered++
+		e.reordered++
+	case duplicate:
+		d.stats.Duplicates++
+		e.duplicates++
+	case reset:
+		d.stats.Resets++
+		e.resets++
+	}
+}
