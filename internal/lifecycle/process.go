@@ -27,10 +27,9 @@ type Part struct {
 	Name  string
 	Start func(context.Context) error
 	Stop  func(context.Context) error
-	// Failed, called once after all parts have started, returns a channel that
-	// yields the error of a part that dies (see [Group.Failed]); nil: it never
-	// dies on its own.
-	Failed func() <-chan error
+	// Failed yields the error of a part that died after its start (see
+	// [Group.Failed]); nil: it never dies on its own.
+	Failed <-chan error
 }
 
 // Process is a program's life from start to exit.
@@ -170,10 +169,9 @@ func (p *Process) deaths(ctx context.Context, g *Group) <-chan error {
 		if part.Failed == nil {
 			continue
 		}
-		failed := part.Failed()
 		g.Go("watch "+part.Name, func(context.Context) error {
 			select {
-			case err := <-failed:
+			case err := <-part.Failed:
 				deaths <- fmt.Errorf("%s: %w", part.Name, orUnexpected(err))
 				<-ctx.Done()
 			case <-ctx.Done():

@@ -106,22 +106,28 @@ func TestSignalWhileStarting(t *testing.T) {
 
 func TestDeathEndsTheProcessByName(t *testing.T) {
 	r := &recorder{}
-	var g *Group
-	dies := Part{
-		Name: "collector",
-		Start: func(context.Context) error {
-			g = NewGroup(context.Background())
-			g.Go("flush", func(context.Context) error { time.Sleep(time.Hour); return errors.New("log is gone") })
-			g.Go("receive 0", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
-			return nil
-		},
-		Stop:   func(context.Context) error { g.Stop(); r.note("stop collector"); return nil },
-		Failed: func() <-chan error { return g.Failed() },
-	}
-	p := &Process{Parts: []Part{r.part("log"), dies}}
-	err := run(t, r, p, func(chan<- os.Signal) {}, "start log", "READY=1", "STOPPING=1", "stop collector", "stop log")
+	var err error
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGroup(context.Background())
+		dies := Part{
+			Name: "collector",
+			Start: func(context.Context) error {
+				g.Go("flush", func(context.Context) error { time.Sleep(time.Hour); return errors.New("log is gone") })
+				g.Go("receive 0", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+				return nil
+			},
+			Stop:   func(context.Context) error { g.Stop(); r.note("stop collector"); return nil },
+			Failed: g.Failed(),
+		}
+		p := &Process{Parts: []Part{r.part("log"), dies}, Notifier: r, Logger: slog.New(slog.DiscardHandler), Signals: make(chan os.Signal)}
+		err = p.Run(t.Context())
+	})
 	if err == nil || err.Error() != `collector: goroutine "flush": log is gone` {
 		t.Errorf("got %v, want part, goroutine and cause", err)
+	}
+	want := []string{"start log", "READY=1", "STOPPING=1", "stop collector", "stop log"}
+	if !slices.Equal(r.events, want) {
+		t.Errorf("got events %q, want %q", r.events, want)
 	}
 }
 
