@@ -1,9 +1,20 @@
 // Package rank computes the client rank and the server rank of every host, in
 // one superstep per iteration, as specified in BotCloud (François et al. 2011)
 // §IV-B, equations 2 and 3.
+//
+// The server rank flows along the links, the client rank against them; the
+// paper calls them authority and hub rank. Every sum has a canonical order (a
+// row's in the order of the view, a reduction's by block, then by shard), so
+// ranks are the same to the last bit for any number of nodes and goroutines.
 package rank
 
-import "github.com/flowhound/flowhound/detector/graph"
+import (
+	"fmt"
+	"math"
+
+	"github.com/flowhound/flowhound/detector/graph"
+	"github.com/flowhound/flowhound/internal/flow"
+)
 
 // Precision says how the shares that vertices read from each other are kept.
 type Precision uint8
@@ -16,28 +27,57 @@ const (
 
 // Params are the parameters of a ranking.
 type Params struct {
-	Damping    float64        // d, 0 ≤ d < 1
-	Iterations int            // exactly so many supersteps; 0 means until Tolerance
-	Tolerance  float64        // stop when the L1 change of both ranks is below
-	Seeds      []graph.Vertex // known bots; vertices of the view
-	Lambda     float64        // share of W that the seeds get evenly, 0..1
-	DanglingW  bool           // dangling mass follows W instead of being uniform
-	Precision  Precision
-	Workers    int // goroutines of Run; 0 means GOMAXPROCS
-	// Progress, if set, is called after each superstep.
+	Damping    float64 // d, 0 ≤ d < 1
+	Iterations int     // exactly so many supersteps; 0 means until Tolerance
+	// Tolerance ends the ranking when the L1 change of each rank is below. In
+	// any case it ends when d^t shows that nothing more can change.
+	Tolerance float64
+	Seeds     []graph.Vertex // known bots; vertices of the view, in any order
+	Lambda    float64        // share of W that the seeds get evenly, 0..1
+	DanglingW bool           // dangling mass follows W instead of being uniform
+	Precision Precision
+	Workers   int // goroutines of a superstep; 0 means GOMAXPROCS
+	// Progress, if set, is called by Run after each superstep.
 	Progress func(superstep int, delta float64)
 }
 
-// DefaultParams returns BotCloud's parameters: d = 0.5, W uniform, and a
-// tolerance of 1e-9.
+// DefaultParams returns BotCloud's parameters: d = 0.5, W uniform unless there
+// are seeds, and a tolerance of 1e-9.
 func DefaultParams() Params { return Params{Damping: 0.5, Tolerance: 1e-9, Lambda: 1} }
 
 // Validate reports a parameter out of its range.
-func (p Params) Validate() error { return nil }
+func (p Params) Validate() error {
+	switch {
+	case !(p.Damping >= 0 && p.Damping < 1):
+		return fmt.Errorf("rank: damping %v: want 0 ≤ d < 1", p.Damping)
+	case !(p.Lambda >= 0 && p.Lambda <= 1):
+		return fmt.Errorf("rank: lambda %v: want 0 to 1", p.Lambda)
+	case p.Iterations < 0:
+		return fmt.Errorf("rank: iterations %d: want 0 or more", p.Iterations)
+	case p.Iterations == 0 && !(p.Tolerance > 0):
+		return fmt.Errorf("rank: tolerance %v: want more than 0", p.Tolerance)
+	case p.Precision > Single:
+		return fmt.Errorf("rank: precision %d: want Double or Single", p.Precision)
+	}
+	return nil
+}
+
+// limit returns the superstep at which a ranking ends at the latest: the L1
+// distance from the fixed point is at most 2·d^t, and below 1e-17 it no longer
+// shows in a float64.
+func (p Params) limit() int {
+	if p.Iterations > 0 {
+		return p.Iterations
+	}
+	if p.Damping == 0 {
+		return 1
+	}
+	return int(math.Ceil(math.Log(1e-17/2)/math.Log(p.Damping))) + 1
+}
 
 // Result is a finished ranking. Each rank sums to 1 over the owned vertices of
-// all nodes; foreign vertices have 0. Multiply by the number of hosts to get
-// multiples of the average.
+// all nodes; foreign vertices have 0. Multiply by Hosts to get multiples of
+// the average.
 type Result struct {
 	Client, Server []float64 // by vertex of the view
 	Hosts          int       // n, over all nodes
@@ -46,4 +86,26 @@ type Result struct {
 }
 
 // Run ranks a view whose node owns every shard.
-func Run(v *graph.View, p Params) (Result, error) { panic("BUG: not written") }
+func Run(v *graph.View, p Params) (Result, error) {
+	for s := range flow.Shards {
+		if !v.Owned(flow.Shard(s)) {
+			return Result{}, fmt.Errorf("rank: shard %d of the view is another node's", s)
+		}
+	}
+	m, err := NewMachine(v, Config{Params: p})
+	if err != nil {
+		return Result{}, err
+	}
+	for {
+		ready, err := m.Step(Event{})
+		if err != nil {
+			return Result{}, err
+		}
+		if p.Progress != nil && ready.Superstep > 0 {
+			p.Progress(ready.Superstep, ready.Delta)
+		}
+		if ready.Done {
+			return m.Result(), nil
+		}
+	}
+}
