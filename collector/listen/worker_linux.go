@@ -1,0 +1,211 @@
+package listen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// rounds is how many full batches one socket may give before the others get
+// their turn.
+const rounds = 8
+
+// Worker receives from its own socket of each address.
+type Worker struct {
+	sockets []*socket
+	polls   []unix.PollFd // of the event, then of the sockets
+
+	running  sync.Mutex // held by Receive
+	stopping atomic.Bool
+	eventMu  sync.Mutex // guards event
+	event    int        // eventfd that makes Receive look around, -1 when closed
+
+	headers []mmsghdr
+	iovecs  []unix.Iovec
+	names   []unix.RawSockaddrInet6 // large enough for both families
+	slots   []byte
+	batch   []Packet
+}
+
+// mmsghdr is struct mmsghdr of recvmmsg(2).
+type mmsghdr struct {
+	header unix.Msghdr
+	length uint32
+}
+
+const slotSize = MaxDatagram + Slack
+
+func newWorker(i int, sockets []*socket) (*Worker, error) {
+	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("listen: eventfd: %w", err)
+	}
+	w := &Worker{
+		event:   event,
+		polls:   []unix.PollFd{{Fd: int32(event), Events: unix.POLLIN}},
+		headers: make([]mmsghdr, BatchSize),
+		iovecs:  make([]unix.Iovec, BatchSize),
+		names:   make([]unix.RawSockaddrInet6, BatchSize),
+		slots:   make([]byte, BatchSize*slotSize),
+		batch:   make([]Packet, BatchSize),
+	}
+	for _, k := range sockets {
+		if k.worker == i {
+			w.sockets = append(w.sockets, k)
+			w.polls = append(w.polls, unix.PollFd{Fd: int32(k.fd), Events: unix.POLLIN})
+		}
+	}
+	for i := range w.headers {
+		w.iovecs[i].Base = &w.slots[i*slotSize]
+		w.iovecs[i].SetLen(MaxDatagram)
+		h := &w.headers[i].header
+		h.Name = (*byte)(unsafe.Pointer(&w.names[i]))
+		h.Iov = &w.iovecs[i]
+		h.SetIovlen(1)
+	}
+	return w, nil
+}
+
+// Receive reads batches until ctx ends or the sockets are closed, which gives
+// nil, and calls handle for each. The batch, and the bytes that it points to,
+// belong to handle only during the call. idle, where it is not nil, is called
+// after each second without a datagram. Both are called by one goroutine,
+// which Receive locks to its thread.
+func (w *Worker) Receive(ctx context.Context, handle func(batch []Packet), idle func()) error {
+	w.running.Lock()
+	defer w.running.Unlock()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer context.AfterFunc(ctx, w.wake)()
+	for !w.stopping.Load() {
+		n, err := unix.Poll(w.polls, int(time.Second/time.Millisecond))
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("listen: poll: %w", err)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if w.polls[0].Revents != 0 {
+			// What woke us may be the end of an earlier call's context.
+			w.calm()
+		}
+		if n == 0 && idle != nil {
+			idle()
+		}
+		for i, k := range w.sockets {
+			if w.polls[i+1].Revents == 0 {
+				continue
+			}
+			if err := w.drain(k, handle); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// wake makes Receive look whether it is to end.
+func (w *Worker) wake() {
+	w.eventMu.Lock()
+	defer w.eventMu.Unlock()
+	if w.event >= 0 {
+		_, _ = unix.Write(w.event, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	}
+}
+
+// calm takes a wake-up back.
+func (w *Worker) calm() {
+	var b [8]byte
+	_, _ = unix.Read(int(w.polls[0].Fd), b[:])
+}
+
+// stop ends Receive, waits for that, and closes the event.
+func (w *Worker) stop() {
+	w.stopping.Store(true)
+	w.wake()
+	w.running.Lock()
+	defer w.running.Unlock()
+	w.eventMu.Lock()
+	defer w.eventMu.Unlock()
+	if w.event >= 0 {
+		_ = unix.Close(w.event)
+		w.event = -1
+	}
+}
+
+// drain reads what waits in a socket: until a batch is not full, as then the
+// queue was empty.
+func (w *Worker) drain(k *socket, handle func([]Packet)) error {
+	for range rounds {
+		n, err := w.receive(k)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			handle(w.batch[:n])
+		}
+		if n < BatchSize {
+			break
+		}
+	}
+	return nil
+}
+
+// receive reads one batch.
+func (w *Worker) receive(k *socket) (int, error) {
+	for i := range w.headers {
+		w.headers[i].header.Namelen = unix.SizeofSockaddrInet6
+	}
+	r, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(k.fd),
+		uintptr(unsafe.Pointer(&w.headers[0])), BatchSize, unix.MSG_DONTWAIT, 0, 0)
+	switch errno {
+	case 0:
+	case unix.EAGAIN, unix.EINTR, unix.ENOBUFS, unix.ENOMEM:
+		return 0, nil
+	default:
+		return 0, fmt.Errorf("receive udp %s: %w", k.address, errno)
+	}
+	n, bytes, truncated := int(r), uint64(0), uint64(0)
+	for i := range n {
+		h := &w.headers[i]
+		length := int(h.length)
+		if h.header.Flags&unix.MSG_TRUNC != 0 {
+			truncated++
+		}
+		bytes += uint64(length)
+		w.batch[i] = Packet{
+			From: sender(&w.names[i]),
+			Data: w.slots[i*slotSize : i*slotSize+length : (i+1)*slotSize],
+		}
+	}
+	k.packets.Add(uint64(n))
+	k.bytes.Add(bytes)
+	if truncated != 0 {
+		k.truncated.Add(truncated)
+	}
+	return n, nil
+}
+
+// sender returns a source address, without the zone: exporters are known by
+// address.
+func sender(sa *unix.RawSockaddrInet6) netip.AddrPort {
+	// The port stands in network order, at the same place in both families.
+	p := (*[2]byte)(unsafe.Pointer(&sa.Port))
+	port := uint16(p[0])<<8 | uint16(p[1])
+	if sa.Family == unix.AF_INET {
+		v4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom4(v4.Addr), port)
+	}
+	return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), port)
+}
