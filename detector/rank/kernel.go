@@ -13,7 +13,6 @@ import (
 // kernel holds the vectors of one node and computes supersteps. The numeric
 // type of the shares is the difference between its two forms.
 type kernel interface {
-	start(rank float64)
 	superstep(u update)
 	sums() []ShardSums
 	ranks() [2][]float64
@@ -59,57 +58,57 @@ func newKernel[T float32 | float64](v *graph.View, p *plan, workers int) kernel 
 
 func (k *vectors[T]) ranks() [2][]float64 { return k.rank }
 
-// start gives every owned vertex the same rank.
-func (k *vectors[T]) start(rank float64) {
-	k.each(func(b block, s *blockSums) {
-		for x := b.lo; x < b.hi; x++ {
-			k.set(x, [2]float64{rank, rank}, s)
-		}
-	})
-}
-
 // superstep computes each owned vertex's new ranks from its neighbours' shares.
+// The first one has scale 0 and gives every vertex the rank that is its base.
 func (k *vectors[T]) superstep(u update) {
 	k.each(func(b block, s *blockSums) { k.pull(b, &u, s) })
 }
 
+// pull has no branch on the degree, which would be mispredicted every other
+// time: a vertex without links gets a share that nobody reads, and a factor of
+// 0 or 1 chooses the sum that its rank goes to.
 func (k *vectors[T]) pull(b block, u *update, s *blockSums) {
-	in, out, shares := k.rows[server], k.rows[client], k.shares
-	seeds := k.plan.seed
-	for x := b.lo; x < b.hi; x++ {
-		var sum [2]float64
-		for _, y := range in.Col[in.Start[x]:in.Start[x+1]] {
-			sum[server] += float64(shares[y][server])
+	shares, next, seeds := k.shares, k.next, k.plan.seed
+	inCol, outCol := k.rows[server].Col, k.rows[client].Col
+	inStart := k.rows[server].Start[b.lo : b.hi+1]
+	outStart := k.rows[client].Start[b.lo : b.hi+1]
+	servers, clients := k.rank[server][b.lo:b.hi], k.rank[client][b.lo:b.hi]
+	scale, base := u.scale, &u.base
+	var mass, dangling, delta [2]float64
+	inBegin, outBegin := inStart[0], outStart[0]
+	for i := range servers {
+		x := b.lo + graph.Vertex(i)
+		inEnd, outEnd := inStart[i+1], outStart[i+1]
+		var in, out float64
+		for _, y := range inCol[inBegin:inEnd] {
+			in += float64(shares[y][server])
 		}
-		for _, y := range out.Col[out.Start[x]:out.Start[x+1]] {
-			sum[client] += float64(shares[y][client])
+		for _, y := range outCol[outBegin:outEnd] {
+			out += float64(shares[y][client])
 		}
+		indegree, outdegree := inEnd-inBegin, outEnd-outBegin
+		inBegin, outBegin = inEnd, outEnd
 		seed := 0
 		if seeds != nil {
 			seed = int(seeds[x/64] >> (x % 64) & 1)
 		}
-		k.set(x, [2]float64{
-			u.base[server][seed] + float64(u.scale[server]*sum[server]),
-			u.base[client][seed] + float64(u.scale[client]*sum[client]),
-		}, s)
-	}
-}
-
-// set gives x its new ranks and shares and adds to its block's sums.
-func (k *vectors[T]) set(x graph.Vertex, ranks [2]float64, s *blockSums) {
-	var share [2]T
-	for which, rank := range ranks {
-		s.delta[which] += math.Abs(rank - k.rank[which][x])
-		k.rank[which][x] = rank
-		// The server rank leaves by the out-links, which are the client's rows.
-		if degree := k.rows[1-which].Degree(x); degree > 0 {
-			share[which] = T(rank / float64(degree))
-			s.mass[which] += float64(float64(share[which]) * float64(degree))
-		} else {
-			s.dangling[which] += rank
+		in = base[server][seed] + float64(scale[server]*in)
+		out = base[client][seed] + float64(scale[client]*out)
+		delta[server] += math.Abs(in - servers[i])
+		delta[client] += math.Abs(out - clients[i])
+		servers[i], clients[i] = in, out
+		// The server rank leaves by the out-links, the client rank by the in-links.
+		share := [2]T{
+			server: T(in / float64(int64(max(outdegree, 1)))),
+			client: T(out / float64(int64(max(indegree, 1)))),
 		}
+		next[x] = share
+		mass[server] += float64(float64(share[server]) * float64(int64(outdegree)))
+		mass[client] += float64(float64(share[client]) * float64(int64(indegree)))
+		dangling[server] += float64(in * float64(int64(1-min(outdegree, 1))))
+		dangling[client] += float64(out * float64(int64(1-min(indegree, 1))))
 	}
-	k.next[x] = share
+	*s = blockSums{mass, dangling, delta}
 }
 
 // each calls f for every block from several goroutines, then makes the new

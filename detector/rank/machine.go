@@ -177,7 +177,8 @@ func (m *Machine) advance() Ready {
 			m.done = true
 			return Ready{Done: true}
 		}
-		m.kernel.start(1 / float64(m.hosts))
+		each := [2]float64{1 / float64(m.hosts), 1 / float64(m.hosts)}
+		m.kernel.superstep(update{base: [2][2]float64{each, each}})
 	} else {
 		for _, message := range m.inbox[0] {
 			for which := range message.Values {

@@ -202,6 +202,7 @@ func BenchmarkSuperstep(b *testing.B) {
 	v := graph.FromLinks(n, src, dst)
 	for _, precision := range []Precision{Double, Single} {
 		b.Run(fmt.Sprint("bytes=", 8>>precision), func(b *testing.B) {
+			b.ReportAllocs()
 			mustRun(b, v, Params{Damping: 0.5, Iterations: b.N, Precision: precision})
 			b.ReportMetric(float64(v.Links())*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mlinks/s")
 		})
