@@ -1,0 +1,121 @@
+package collector
+
+import (
+	"slices"
+	"time"
+
+	"github.com/flowhound/flowhound/internal/flow"
+)
+
+// trigger says why a flush happened.
+type trigger uint8
+
+const (
+	atInterval trigger = iota
+	whenFull
+	atStop
+	triggers
+)
+
+var triggerNames = [triggers]string{"interval", "full", "stop"}
+
+// flushCounts are cumulative.
+type flushCounts struct {
+	flushes         [triggers]uint64
+	contacts        uint64 // taken from the tables, one per pair
+	records         uint64 // in those contacts
+	droppedWindows  uint64
+	droppedContacts uint64
+	droppedRecords  uint64
+}
+
+// flushLoop takes the workers' tables every Config.Flush, early when one is
+// full, and a last time when stop is closed.
+func (c *Collector) flushLoop(stop <-chan struct{}) {
+	tick := time.NewTicker(c.cfg.Flush)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			c.flush(atInterval)
+		case <-c.early:
+			c.flush(whenFull)
+		case <-stop:
+			c.flush(atStop)
+			c.queue.close()
+			return
+		}
+	}
+}
+
+// flush takes what the workers have collected and queues it as one window. It
+// never waits for the log. A window without contacts is queued only if it ends
+// a slice.
+func (c *Collector) flush(why trigger) {
+	nowMS := c.deps.Now().UnixMilli()
+	ended, ends := c.nextEnded(nowMS)
+	w := c.collect(ended, nowMS)
+
+	c.mu.Lock()
+	c.flushed.flushes[why]++
+	c.flushed.contacts += uint64(len(w.contacts))
+	c.flushed.records += w.records
+	c.ended = ended
+	c.mu.Unlock()
+	c.sampleRates(nowMS)
+	if len(w.contacts) == 0 && !ends {
+		c.release(w)
+		return
+	}
+	for _, d := range c.queue.push(w) {
+		c.drop(d)
+	}
+}
+
+// nextEnded returns the newest slice that is over, and whether it was not
+// before. A clock that goes back does not take slices back.
+func (c *Collector) nextEnded(nowMS int64) (ended flow.Slice, ends bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ended, ok := endedBy(nowMS, c.cfg.Grace.Milliseconds(), c.cfg.Slice.Milliseconds())
+	if !ok || ended <= c.ended {
+		return c.ended, false
+	}
+	return ended, true
+}
+
+// collect takes every worker's table and pseudonymises its contacts.
+func (c *Collector) collect(ended flow.Slice, nowMS int64) *window {
+	w, _ := c.windows.Get().(*window)
+	if w == nil {
+		w = new(window)
+	}
+	*w = window{contacts: w.contacts[:0], generation: c.permuter.Generation(), ended: ended, atMS: nowMS}
+	for _, worker := range c.workers {
+		table, late := worker.swap(ended)
+		w.records += table.Records()
+		w.late += late
+		w.contacts = slices.Grow(w.contacts, table.Len())
+		w.contacts = table.Drain(w.contacts, c.permuter)
+		worker.giveBack(table)
+	}
+	return w
+}
+
+// drop gives up a window that the log was not there to take.
+func (c *Collector) drop(w *window) {
+	c.deps.Logger.Error("flush dropped: the log has not answered for too long",
+		"contacts", len(w.contacts), "records", w.records, "ended", w.ended)
+	c.mu.Lock()
+	c.flushed.droppedWindows++
+	c.flushed.droppedContacts += uint64(len(w.contacts))
+	c.flushed.droppedRecords += w.records
+	c.mu.Unlock()
+	c.release(w)
+}
+
+// release keeps a window's memory for the next one.
+func (c *Collector) release(w *window) {
+	w.contacts = w.contacts[:0]
+	c.windows.Put(w)
+}

@@ -1,0 +1,21 @@
+package collector
+
+import "slices"
+
+// Listening returns the addresses that the collector's sockets are bound to,
+// host:port, each once.
+func (c *Collector) Listening() []string {
+	c.mu.Lock()
+	started := c.started
+	c.mu.Unlock()
+	if !started {
+		return nil
+	}
+	var addresses []string
+	for _, s := range c.input.Stats() {
+		if !slices.Contains(addresses, s.Address) {
+			addresses = append(addresses, s.Address)
+		}
+	}
+	return addresses
+}
