@@ -65,6 +65,9 @@ func TestGoflow2ReadsWhatWasWritten(t *testing.T) {
 						t.Fatalf("%s per %d sampling %d record %d:\n got %+v\nwant %+v", p, perPacket, sampling, i, got[i], wanted[i])
 					}
 				}
+				if d.miscounted != 0 {
+					t.Errorf("%s: %d headers miscount their records", p, d.miscounted)
+				}
 				if d.domain != 0x1234 {
 					t.Errorf("%s: domain %#x, want 0x1234", p, d.domain)
 				}

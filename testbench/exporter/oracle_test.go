@@ -80,6 +80,8 @@ type decoded struct {
 	per       []int    // data and options data records of each packet
 	sampling  uint32
 	domain    uint32
+	// miscounted are v9 packets whose header counts other than the records.
+	miscounted int
 }
 
 func addr(b []byte) flow.Addr {
@@ -185,7 +187,7 @@ func (d *decoded) templated(b []byte, templates netflow.NetFlowTemplateSystem) e
 		}
 	}
 	if p9.Version == 9 && int(p9.Count) != count {
-		return errors.New("v9: header count differs from the records")
+		d.miscounted++
 	}
 	d.sequences, d.domain = append(d.sequences, sequence), domain
 	if options > 0 {

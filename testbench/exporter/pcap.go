@@ -73,10 +73,12 @@ func WriteTraffic(w io.Writer, records iter.Seq[flow.Record], most int) (Traffic
 	for r := range records {
 		t.Records++
 		length := int(min(r.Bytes/max(r.Packets, 1), 1500))
-		frame = appendFrame(frame[:0], &r, length)
-		length = max(length, len(frame)-ethernetLength)
 		clock = max(clock, r.EndMS*1000)
-		for range max(1, min(r.Packets, uint64(most))) {
+		flags, packets := r.TCPFlags, max(1, min(r.Packets, uint64(most)))
+		for i := range packets {
+			r.TCPFlags = flagsOf(flags, i, packets)
+			frame = appendFrame(frame[:0], &r, length)
+			length = max(length, len(frame)-ethernetLength)
 			if err := p.Frame(clock, frame, ethernetLength+length); err != nil {
 				return t, err
 			}
@@ -86,4 +88,16 @@ func WriteTraffic(w io.Writer, records iter.Seq[flow.Record], most int) (Traffic
 		}
 	}
 	return t, p.Close()
+}
+
+// flagsOf returns the TCP flags of the i-th of n packets, which all together
+// show flags: the connection begins with the first and ends with the last.
+func flagsOf(flags uint8, i, n uint64) uint8 {
+	if i > 0 {
+		flags &^= flow.TCPSyn
+	}
+	if i < n-1 {
+		flags &^= flow.TCPFin | flow.TCPPsh
+	}
+	return flags
 }
