@@ -89,9 +89,22 @@ func (c comments) add(typeName string, s *ast.StructType) {
 		}
 		text = sentence(strings.Join(strings.Fields(text), " "))
 		for _, name := range f.Names {
-			c[typeName+"."+name.Name] = text
+			c[typeName+"."+name.Name] = withoutName(text, name.Name)
 		}
 	}
+}
+
+// withoutName takes the Go name off a comment that starts with it, which means
+// nothing to a reader of the file: "Slice is the length" is "The length".
+func withoutName(text, name string) string {
+	rest, ok := strings.CutPrefix(text, name+" ")
+	if !ok {
+		return text
+	}
+	for _, verb := range []string{"is ", "are "} {
+		rest = strings.TrimPrefix(rest, verb)
+	}
+	return strings.ToUpper(rest[:1]) + rest[1:]
 }
 
 // sentence gives a trailing comment, which Go writes without capital and

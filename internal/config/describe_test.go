@@ -33,7 +33,7 @@ func TestDescribe(t *testing.T) {
 		}
 	}
 	f("state", "text", "/var/lib/x", "FLOWHOUND_STATE", "State is the directory of the state.")
-	f("collector", "section", "", "", "Collector receives packets.")
+	f("collector", "section", "", "", "Receives packets.")
 	f("collector.workers", "whole number", "2", "", "Number of receiving workers.")
 	f("collector.flush", "duration", "10s", "", "How often contacts are flushed.")
 	f("collector.listen", "list of addresses with port", `["[::]:2055"]`, "", "Listen are the UDP addresses. An empty list listens nowhere, which is allowed.")
@@ -70,7 +70,7 @@ func TestMarkdown(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"## Top level\n", "## `collector`\n\nCollector receives packets.\n\n| key | type |", "## `collector.exporters[]`",
+		"## Top level\n", "## `collector`\n\nReceives packets.\n\n| key | type |", "## `collector.exporters[]`",
 		"| `collector.flush` | duration | `10s` | How often contacts are flushed. |",
 		"| `state` | text | `/var/lib/x` | State is the directory of the state. Environment: `FLOWHOUND_STATE`. |",
 	} {
@@ -89,7 +89,7 @@ func TestDumpComments(t *testing.T) {
 	if err := Dump(&b, d, Comments(described(t))); err != nil {
 		t.Fatal(err)
 	}
-	want := "# Collector receives packets.\ncollector:\n  # Number of receiving workers.\n  workers: 2\n"
+	want := "# Receives packets.\ncollector:\n  # Number of receiving workers.\n  workers: 2\n"
 	if !strings.Contains(b.String(), want) {
 		t.Errorf("got\n%s\nwant it to contain\n%s", b.String(), want)
 	}
