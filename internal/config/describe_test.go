@@ -32,11 +32,11 @@ func TestDescribe(t *testing.T) {
 			t.Errorf("%s: got %q %q %q %q, want %q %q %q %q", path, got.Type, got.Default, got.Env, got.Doc, kind, value, env, doc)
 		}
 	}
-	f("state", "text", "/var/lib/x", "FLOWHOUND_STATE", "State is the directory of the state.")
+	f("state", "text", "/var/lib/x", "FLOWHOUND_STATE", "The directory of the state.")
 	f("collector", "section", "", "", "Receives packets.")
 	f("collector.workers", "whole number", "2", "", "Number of receiving workers.")
 	f("collector.flush", "duration", "10s", "", "How often contacts are flushed.")
-	f("collector.listen", "list of addresses with port", `["[::]:2055"]`, "", "Listen are the UDP addresses. An empty list listens nowhere, which is allowed.")
+	f("collector.listen", "list of addresses with port", `["[::]:2055"]`, "", "The UDP addresses. An empty list listens nowhere, which is allowed.")
 	f("collector.names", "map of texts", "{a: b}", "", "")
 	f("collector.exporters[].prefix", "prefix", `""`, "", "")
 	f("log.level", "level", "INFO", "FLOWHOUND_LOG_LEVEL", "Level is the least level logged.")
@@ -72,7 +72,7 @@ func TestMarkdown(t *testing.T) {
 	for _, want := range []string{
 		"## Top level\n", "## `collector`\n\nReceives packets.\n\n| key | type |", "## `collector.exporters[]`",
 		"| `collector.flush` | duration | `10s` | How often contacts are flushed. |",
-		"| `state` | text | `/var/lib/x` | State is the directory of the state. Environment: `FLOWHOUND_STATE`. |",
+		"| `state` | text | `/var/lib/x` | The directory of the state. Environment: `FLOWHOUND_STATE`. |",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
