@@ -19,14 +19,14 @@ func FromLinks(n int, src, dst []uint32) *View {
 	for s := range v.bounds {
 		v.bounds[s] = Vertex(uint64(n) * uint64(s) / flow.Shards)
 	}
-	v.Out = rowsFrom(n, src, dst)
+	v.Out = NewRows(n, src, dst)
 	v.In = v.Out.transpose(n)
 	return v
 }
 
-// rowsFrom returns the sorted rows src[i] → dst[i] without self-links and
-// duplicates.
-func rowsFrom(n int, src, dst []uint32) Rows {
+// NewRows returns the rows of n vertices with the links src[i] → dst[i], without
+// self-links and duplicates. Every end must be below n.
+func NewRows(n int, src, dst []uint32) Rows {
 	r := Rows{Start: make([]uint32, n+1), Col: make([]Vertex, len(src))}
 	for _, x := range src {
 		r.Start[x]++
