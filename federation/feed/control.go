@@ -32,6 +32,7 @@ func (l *Log) AppendControl(ctx context.Context, key string, last uint64, payloa
 		ack, err := l.tryAppend(ctx, msg, id, last)
 		switch {
 		case err == nil:
+			l.trouble.Store(nil)
 			return ack.Sequence, nil
 		case isConflict(err) && doubt:
 			return l.ownAppend(ctx, key, id)
@@ -40,6 +41,7 @@ func (l *Log) AppendControl(ctx context.Context, key string, last uint64, payloa
 			return 0, fmt.Errorf("log key %s: %w", key, ErrConflict)
 		}
 		doubt = true
+		l.trouble.Store(&err)
 		select {
 		case <-ctx.Done():
 			return 0, fmt.Errorf("log key %s: append: %w: %w", key, err, ctx.Err())
@@ -77,7 +79,7 @@ func (l *Log) ownAppend(ctx context.Context, key, id string) (uint64, error) {
 }
 
 // LastControl returns the last message under key and its sequence; 0 and nil
-// if there is none.
+// if there is none. It fails when the log does not answer within seconds.
 func (l *Log) LastControl(ctx context.Context, key string) (seq uint64, payload []byte, err error) {
 	if err := checkKey(key); err != nil {
 		return 0, nil, err
@@ -90,10 +92,12 @@ func (l *Log) LastControl(ctx context.Context, key string) (seq uint64, payload 
 }
 
 func (l *Log) lastControl(ctx context.Context, key string) (*jetstream.RawStreamMsg, error) {
-	s, err := l.js.Stream(ctx, controlStream)
+	s, err := l.stream(ctx, controlStream)
 	if err != nil {
-		return nil, fmt.Errorf("log stream %s: %w", controlStream, err)
+		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	m, err := s.GetLastMsgForSubject(ctx, controlPrefix+key)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, nil

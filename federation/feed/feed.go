@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -50,7 +51,7 @@ const (
 	closeTimeout = 3 * time.Second
 )
 
-// ErrClosed occurs when a log or reader is used after its Close.
+// ErrClosed occurs when a log or a reader is used after its Close.
 var ErrClosed = errors.New("the log is closed")
 
 // Log is an open log. It is safe for concurrent use.
@@ -62,7 +63,8 @@ type Log struct {
 	conn    *nats.Conn
 	js      jetstream.JetStream
 	pub     *publisher
-	unhook  func() // unregisters the metrics
+	unhook  func()                // unregisters the metrics
+	trouble atomic.Pointer[error] // of the last write, nil if it went well
 
 	life    context.Context // ends with Close
 	end     context.CancelFunc

@@ -148,7 +148,7 @@ func TestReaderFollows(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := s.DeleteConsumer(limit(t), r.r.consumer.CachedInfo().Name); err != nil {
+			if err := s.DeleteConsumer(limit(t), r.consumer.CachedInfo().Name); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -262,28 +262,104 @@ func TestGap(t *testing.T) {
 	if _, err := l.js.UpdateStream(ctx, cfg); err != nil {
 		t.Fatal(err)
 	}
-	f := func(want uint64, err error) {
+	isGap := func(err error, want GapError) {
 		t.Helper()
 		var gap *GapError
-		if !errors.As(err, &gap) {
-			t.Fatalf("want %d: got %v, want a gap", want, err)
-		}
-		if w := (GapError{"CONTACTS_2", want, 7, 10}); *gap != w {
-			t.Errorf("gap: got %+v, want %+v", *gap, w)
+		if !errors.As(err, &gap) || *gap != want {
+			t.Errorf("got %v, want %v", err, &want)
 		}
 	}
+	next := func(r *BatchReader, want uint64) {
+		t.Helper()
+		if seq, _, _, err := r.Next(ctx); seq != want || err != nil {
+			t.Errorf("next: got %d, %v, want %d", seq, err, want)
+		}
+	}
+	batches := func(from uint64) *BatchReader {
+		r, err := l.Batches(ctx, 2, nil, from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(r.Close)
+		return r
+	}
 	_, _, _, err = behind.Next(ctx)
-	f(3, err)
-	_, _, _, err = behind.Next(ctx)
-	f(3, err)
-	_, err = l.Batches(ctx, 2, nil, 6)
-	f(6, err)
+	isGap(err, GapError{"CONTACTS_2", 3, 7, 7})
+	next(behind, 7)
+	next(behind, 8)
+	_, _, _, err = batches(6).Next(ctx)
+	isGap(err, GapError{"CONTACTS_2", 6, 7, 10})
+	next(batches(7), 7)
+	next(batches(0), 7)
+	var skipped error
+	skipping := batches(1)
+	skipping.OnGap(func(gap *GapError) { skipped = gap })
+	next(skipping, 7)
+	isGap(skipped, GapError{"CONTACTS_2", 1, 7, 10})
+	if first, last, err := l.BatchBounds(ctx, 2); first != 7 || last != 10 || err != nil {
+		t.Errorf("bounds: got %d to %d, %v, want 7 to 10", first, last, err)
+	}
+	if first, last, err := l.ControlBounds(ctx); first != 1 || last != 0 || err != nil {
+		t.Errorf("bounds of an empty stream: got %d to %d, %v, want 1 to 0", first, last, err)
+	}
+	batches(11)
 	_, err = l.Batches(ctx, 2, nil, 12)
-	f(12, err)
-	if r, err := l.Batches(ctx, 2, nil, 0); err != nil {
-		t.Error(err)
-	} else if seq, _, _, err := r.Next(ctx); seq != 7 || err != nil {
-		t.Errorf("oldest: got %d, %v, want 7", seq, err)
+	isGap(err, GapError{"CONTACTS_2", 12, 0, 10})
+}
+
+// Damage may cost messages inside a stream; the reader says which and goes on.
+func TestHole(t *testing.T) {
+	ctx := limit(t)
+	l := open(t, testConfig(t.TempDir()))
+	const name = "CONTACTS_0"
+	if err := l.js.DeleteStream(ctx, name); err != nil {
+		t.Fatal(err)
+	}
+	c := l.streamConfigs()[1]
+	c.DenyDelete = false
+	s, err := l.js.CreateStream(ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		publish(t, l, 0, fmt.Sprint(i), "x")
+	}
+	syncLog(t, l)
+	for _, seq := range []uint64{3, 4} {
+		if err := s.DeleteMsg(ctx, seq); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := l.Batches(ctx, 0, nil, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var got []string
+	for range 4 {
+		seq, _, _, err := r.Next(ctx)
+		got = append(got, fmt.Sprint(seq, err))
+	}
+	want(t, "around the hole", strings.Join(got, ", "),
+		"1 <nil>, 2 <nil>, 0 log stream CONTACTS_0: messages 3 to 4 are gone, 5 <nil>")
+}
+
+func TestCloseWhileReading(t *testing.T) {
+	l := open(t, testConfig(t.TempDir()))
+	r, err := l.Control(limit(t), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan error)
+	go func() {
+		_, _, _, err := r.Next(context.Background())
+		got <- err
+	}()
+	time.Sleep(20 * time.Millisecond)
+	r.Close()
+	r.Close()
+	if err := <-got; !errors.Is(err, ErrClosed) {
+		t.Errorf("next: got %v, want %v", err, ErrClosed)
 	}
 }
 
@@ -415,8 +491,11 @@ func TestPublishTooLarge(t *testing.T) {
 	if err := l.Publish(0, "a.1.0.1", make([]byte, l.MaxPayload()+1)); err == nil || !strings.Contains(err.Error(), "a.1.0.1") {
 		t.Errorf("too large: got %v", err)
 	}
-	if err := l.Publish(0, "a.1.0.1", make([]byte, l.MaxPayload())); err != nil {
-		t.Error(err)
+	sizes := []int{l.MaxPayload(), 1, l.MaxPayload(), fetchBytes, l.MaxPayload(), 0}
+	for i, n := range sizes {
+		if err := l.Publish(0, fmt.Sprint(i), make([]byte, n)); err != nil {
+			t.Error(err)
+		}
 	}
 	syncLog(t, l)
 	r, err := l.Batches(limit(t), 0, nil, 1)
@@ -424,8 +503,17 @@ func TestPublishTooLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if _, _, b, err := r.Next(limit(t)); len(b) != l.MaxPayload() || err != nil {
-		t.Errorf("largest message: got %d bytes, %v", len(b), err)
+	begin := time.Now()
+	for i, n := range sizes {
+		if _, _, b, err := r.Next(limit(t)); len(b) != n || err != nil {
+			t.Errorf("message %d: got %d bytes, %v, want %d", i, len(b), err, n)
+		}
+	}
+	if took := time.Since(begin); took > fetchTime/2 {
+		t.Errorf("reading took %v: a fetch waited for its end", took)
+	}
+	if n := testutil.ToFloat64(l.metrics.restarts.WithLabelValues("CONTACTS_0")); n != 0 {
+		t.Errorf("%v consumers were made anew for large messages", n)
 	}
 }
 

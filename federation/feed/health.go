@@ -13,8 +13,8 @@ import (
 const minFree = 64 << 20
 
 // Health returns why the log cannot be written now, nil if it can: no
-// connection, JetStream stopped, a stream without a leader, or less than
-// 64 MiB of disk left.
+// connection, JetStream stopped, no answer, the last write not acknowledged, or
+// less than 64 MiB of disk left.
 func (l *Log) Health(ctx context.Context) error {
 	select {
 	case <-l.done:
@@ -31,6 +31,9 @@ func (l *Log) Health(ctx context.Context) error {
 		if err := checkFree(l.cfg.Dir); err != nil {
 			return err
 		}
+	}
+	if trouble := l.trouble.Load(); trouble != nil {
+		return fmt.Errorf("log: last write: %w", *trouble)
 	}
 	_, err := l.State(ctx)
 	return err

@@ -91,6 +91,7 @@ func (e *embedded) start(ctx context.Context, cfg Config, logger *slog.Logger) e
 		StoreDir:               store,
 		SyncAlways:             cfg.SyncAlways,
 		MaxPayload:             maxPayload,
+		MaxPending:             2 * (1 + Streams) * wideFetchBytes, // all readers of two roles
 		NoSigs:                 true,
 		DisableJetStreamBanner: true,
 		// The streams' own limits bound the disk; a server limit would only

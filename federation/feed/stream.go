@@ -74,6 +74,18 @@ func (l *Log) ensureRemote(ctx context.Context, c jetstream.StreamConfig) error 
 	return nil
 }
 
+// stream looks a stream up. A request whose answer was lost with the
+// connection would wait for ctx's end, so it has a limit of its own.
+func (l *Log) stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	s, err := l.js.Stream(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("log stream %s: %w", name, err)
+	}
+	return s, nil
+}
+
 // StreamState is what a stream holds: messages First to Last, without holes.
 // An empty stream has First = Last + 1, or both 0 when it never had one.
 type StreamState struct {
@@ -82,13 +94,14 @@ type StreamState struct {
 	First, Last     uint64
 }
 
-// State returns the state of all streams, CONTROL first.
+// State returns the state of all streams, CONTROL first. It fails when the log
+// does not answer within seconds.
 func (l *Log) State(ctx context.Context) ([]StreamState, error) {
 	var states []StreamState
 	for _, name := range streamNames() {
-		s, err := l.js.Stream(ctx, name)
+		s, err := l.stream(ctx, name)
 		if err != nil {
-			return nil, fmt.Errorf("log stream %s: %w", name, err)
+			return nil, err
 		}
 		st := s.CachedInfo().State
 		states = append(states, StreamState{name, st.Msgs, st.Bytes, st.FirstSeq, st.LastSeq})
@@ -97,18 +110,19 @@ func (l *Log) State(ctx context.Context) ([]StreamState, error) {
 }
 
 // A GapError occurs when a reader needs messages that the stream does not
-// hold: they were dropped by age or size before they were read, or the log is
-// not the one that the reader's position comes from.
+// hold: they were dropped by age or size before they were read, or lost to
+// damage; or the log is not the one that the reader's position comes from.
 type GapError struct {
-	Stream      string
-	Want        uint64 // the sequence that comes next for the reader
-	First, Last uint64 // what the stream holds
+	Stream string
+	Want   uint64 // the first message that is missing
+	Next   uint64 // the first one behind the gap; 0 if the stream ends before
+	Last   uint64 // the newest message that was seen of the stream
 }
 
 // Error tells what is missing.
 func (e *GapError) Error() string {
-	if e.Want > e.Last {
+	if e.Next == 0 {
 		return fmt.Sprintf("log stream %s ends at message %d, want %d: it is not the log of this position", e.Stream, e.Last, e.Want)
 	}
-	return fmt.Sprintf("log stream %s: message %d is gone, the stream now holds %d to %d", e.Stream, e.Want, e.First, e.Last)
+	return fmt.Sprintf("log stream %s: messages %d to %d are gone", e.Stream, e.Want, e.Next-1)
 }
