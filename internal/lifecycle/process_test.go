@@ -19,7 +19,6 @@ import (
 // recorder notes what happened, in order, with the virtual second.
 type recorder struct {
 	mu     sync.Mutex // guards events
-	begin  time.Time
 	events []string
 
 	watchdog time.Duration
