@@ -72,11 +72,8 @@ func (g *Graph) applyGroup(gen flow.Generation, contacts []flow.Contact, batch [
 			g.link(l, gen)
 		}
 	}
-	peeked = touched
+	g.peeked = touched
 }
-
-// peeked keeps the compiler from dropping reads made only for the cache.
-var peeked uint32
 
 // admissible returns why a contact is refused, or Reasons if it is not.
 func (g *Graph) admissible(c *flow.Contact) Reason {

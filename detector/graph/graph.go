@@ -32,7 +32,9 @@ type Graph struct {
 	started        bool
 	// unlinks counts dropped pairs: a reference found before is stale.
 	unlinks uint64
-	stats   Stats
+	// peeked keeps the compiler from dropping reads made only for the cache.
+	peeked uint32
+	stats  Stats
 }
 
 // New returns an empty graph of the configured shards. It panics if the
