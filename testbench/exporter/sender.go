@@ -1,6 +1,7 @@
 package exporter
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -87,8 +88,9 @@ func (s *Sender) Flush(ctx context.Context) error {
 		return nil
 	}
 	if s.cfg.Pace != nil {
-		if err := s.cfg.Pace.WaitN(ctx, s.waiting); err != nil {
-			return fmt.Errorf("sender: pace: %w", err)
+		if s.cfg.Pace.WaitN(ctx, s.waiting) != nil {
+			// The context is over, or will be before its turn comes.
+			return fmt.Errorf("sender: pace: %w", cmp.Or(ctx.Err(), context.DeadlineExceeded))
 		}
 	}
 	var oob []byte
