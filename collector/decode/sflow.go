@@ -234,7 +234,7 @@ func vxlan(h *packet.Headers) (inner packet.Headers, ok bool) {
 
 func address(b []byte) (a flow.Addr) {
 	if len(b) == 4 {
-		mapped4(&a, uint64(binary.BigEndian.Uint32(b)))
+		mapped4(&a, binary.BigEndian.Uint32(b))
 		return a
 	}
 	copy(a[:], b)

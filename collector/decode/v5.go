@@ -41,9 +41,7 @@ func (d *Decoder) version5(dst []flow.Record, m *message, from netip.Addr, b []b
 	}
 	dst = slices.Grow(dst, count)
 	recs := dst[len(dst) : len(dst)+count]
-	for i := range recs {
-		m.record5(&recs[i], (*[record5]byte)(b[header5+i*record5:]), rate)
-	}
+	m.records5(recs, b[header5:], rate)
 	d.stats.DataRecords += uint64(count)
 	e.records += uint64(count)
 	m.units = uint32(count)
@@ -51,24 +49,30 @@ func (d *Decoder) version5(dst []flow.Record, m *message, from netip.Addr, b []b
 	return dst[:len(dst)+count]
 }
 
-// record5 reads one v5 record.
-func (m *message) record5(r *flow.Record, b *[record5]byte, rate uint32) {
+// records5 reads the v5 records that b begins with.
+func (m *message) records5(recs []flow.Record, b []byte, rate uint32) {
 	be := binary.BigEndian
-	mapped4(&r.Src, uint64(be.Uint32(b[0:])))
-	mapped4(&r.Dst, uint64(be.Uint32(b[4:])))
-	// Two 32-bit factors: the product cannot overflow.
-	r.Packets = uint64(be.Uint32(b[16:])) * uint64(rate)
-	r.Bytes = uint64(be.Uint32(b[20:])) * uint64(rate)
-	r.StartMS = m.fromUptime(uint64(be.Uint32(b[24:])))
-	r.EndMS = m.fromUptime(uint64(be.Uint32(b[28:])))
-	r.Sampling = rate
-	r.Domain = m.domain
-	r.InIf = uint32(be.Uint16(b[12:]))
-	r.OutIf = uint32(be.Uint16(b[14:]))
-	r.SrcPort = be.Uint16(b[32:])
-	r.DstPort = be.Uint16(b[34:])
-	r.Proto = b[38]
-	r.TCPFlags = b[37]
-	r.Direction = flow.DirectionUnknown
-	r.Version = 5
+	uptime, exportMS, domain, factor := m.uptime, m.exportMS, m.domain, uint64(rate)
+	for i := range recs {
+		r, p := &recs[i], (*[record5]byte)(b)
+		b = b[record5:]
+		mapped4(&r.Src, be.Uint32(p[0:]))
+		mapped4(&r.Dst, be.Uint32(p[4:]))
+		// Two 32-bit factors: the product cannot overflow.
+		pair := be.Uint64(p[16:])
+		r.Packets = pair >> 32 * factor
+		r.Bytes = pair & (1<<32 - 1) * factor
+		pair = be.Uint64(p[24:])
+		r.StartMS = exportMS - int64(int32(uptime-uint32(pair>>32)))
+		r.EndMS = exportMS - int64(int32(uptime-uint32(pair)))
+		r.Sampling = rate
+		r.Domain = domain
+		half := be.Uint32(p[12:])
+		r.InIf, r.OutIf = half>>16, half&0xffff
+		half = be.Uint32(p[32:])
+		r.SrcPort, r.DstPort = uint16(half>>16), uint16(half)
+		r.Proto, r.TCPFlags = p[38], p[37]
+		r.Direction = flow.DirectionUnknown
+		r.Version = 5
+	}
 }
