@@ -20,9 +20,12 @@ const maxParked = 256 << 20
 // effect. The contacts are valid during the call only.
 type sink interface {
 	Apply(g flow.Generation, cs []flow.Contact)
-	// Close ends slice s: all contacts of slices ≤ s that count were applied,
-	// and none of a later slice.
-	Close(s flow.Slice)
+	// Advance says that slice s is about to be closed, before the contacts
+	// that waited for it are applied.
+	Advance(s flow.Slice)
+	// Close ends a slice: all contacts of slices up to it that count were
+	// applied, and none of a later slice.
+	Close(c wire.Close)
 }
 
 // ingest is the commit protocol as a pure state machine: it turns the control
@@ -402,6 +405,7 @@ func (m *ingest) close(seq uint64, c wire.Close) {
 		m.stats.StaleControl++
 		return
 	}
+	m.out.Advance(c.Slice)
 	m.advance(c.Slice)
 	m.closed, m.closeSeq = c.Slice, seq
 	for _, name := range c.Without {
@@ -410,7 +414,7 @@ func (m *ingest) close(seq uint64, c wire.Close) {
 		}
 	}
 	m.stats.Closes++
-	m.out.Close(c.Slice)
+	m.out.Close(c)
 }
 
 func (m *ingest) replaceSeeds(s wire.Seeds) {

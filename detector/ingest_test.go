@@ -36,9 +36,11 @@ func (r *recorded) Apply(_ flow.Generation, cs []flow.Contact) {
 	}
 }
 
-func (r *recorded) Close(s flow.Slice) {
+func (r *recorded) Advance(flow.Slice) {}
+
+func (r *recorded) Close(c wire.Close) {
 	slices.Sort(r.applied)
-	r.closes = append(r.closes, fmt.Sprint(s, r.applied))
+	r.closes = append(r.closes, fmt.Sprint(c.Slice, r.applied))
 	r.applied = nil
 }
 
@@ -176,7 +178,7 @@ func naive(l *simLog) []string {
 				}
 			}
 			counted = later
-			r.Close(closed)
+			r.Close(c)
 		}
 	}
 	return r.closes
@@ -339,7 +341,7 @@ func FuzzIngestRestore(f *testing.F) {
 	}
 	state := m.save(nil)
 	f.Add(state)
-	for i := 0; i < len(state); i += 97 {
+	for i := 0; i < len(state); i += len(state)/8 + 1 {
 		f.Add(state[:i])
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -1,0 +1,26 @@
+package detector
+
+import (
+	"time"
+
+	"github.com/flowhound/flowhound/detector/core"
+	"github.com/flowhound/flowhound/detector/graph"
+	"github.com/flowhound/flowhound/detector/verdict"
+)
+
+// Judgement is what an epoch finds out about a graph; slices are by vertex.
+type Judgement struct {
+	Client, Server []float64 // ranks; each sums to 1
+	Contrast       core.Result
+	Verdict        verdict.Verdict
+}
+
+// Judge judges a graph as an epoch does, without a log or a clock: for files
+// and for tests. Seeds are ascending and without duplicates.
+func Judge(v *graph.View, seeds []graph.Vertex, cfg Config) (Judgement, error) {
+	e := &epoch{view: v, seeds: seeds, took: map[string]time.Duration{}}
+	if err := e.rank(cfg); err != nil {
+		return Judgement{}, err
+	}
+	return Judgement{Client: e.ranks.Client, Server: e.ranks.Server, Contrast: e.contrast, Verdict: e.verdict}, nil
+}
