@@ -14,6 +14,8 @@ type interner struct {
 	slots []uint32
 	shift uint // of a 64-bit hash to a slot
 	large int  // ids in slots
+	// peeked keeps the compiler from dropping reads made only for the cache.
+	peeked uint32
 }
 
 // maxSmall bounds small: most files number their hosts from 0 or 1 on.
@@ -30,7 +32,7 @@ func (n *interner) numbers(to []uint32, ids []uint64) []uint32 {
 			touched += n.slots[n.home(id)]
 		}
 	}
-	peeked = touched
+	n.peeked = touched
 	for _, id := range ids {
 		if id < uint64(len(n.small)) && n.small[id] != 0 {
 			to = append(to, n.small[id]-1)
@@ -41,8 +43,6 @@ func (n *interner) numbers(to []uint32, ids []uint64) []uint32 {
 	return to
 }
 
-// peeked keeps the compiler from dropping reads made only for the cache.
-var peeked uint32
 
 // number returns the number of an id, a new one if it has none.
 func (n *interner) number(id uint64) uint32 {
