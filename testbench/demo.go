@@ -49,7 +49,7 @@ type Suspect struct {
 // DemoConfig describes a demonstration; the defaults are those of
 // [DefaultDemoConfig].
 type DemoConfig struct {
-	Hosts  int           // default 50,000
+	Hosts  int           // default 323,000, as in BotCloud's accuracy experiment
 	Share  float64       // share of hosts that are bots, default 0.01
 	IPv6   float64       // share of hosts with IPv6, default 0.1
 	Botnet botnet.Family // default Kademlia
@@ -69,7 +69,7 @@ type DemoConfig struct {
 // DefaultDemoConfig returns the demonstration that `flowhound demo` shows.
 func DefaultDemoConfig() DemoConfig {
 	return DemoConfig{
-		Hosts: 50_000, Share: .01, IPv6: .1, Botnet: botnet.Kademlia, Seed: 1,
+		Hosts: 323_000, Share: .01, IPv6: .1, Botnet: botnet.Kademlia, Seed: 1,
 		Rate: 20_000, Window: 4000, Progress: io.Discard, Now: time.Now,
 	}
 }

@@ -215,7 +215,7 @@ func TestTableForPeople(t *testing.T) {
 	}
 	lines := strings.Split(b.String(), "\n")
 	if f := strings.Fields(lines[1]); f[0] != "p1.1.host0" || f[1] != "3.00" || f[2] != "7.2×" || f[3] != "6.5×" || f[4] != "1" ||
-		!strings.HasSuffix(lines[1], "keeps 23 peers; ranks high") {
+		!strings.HasSuffix(lines[1], "keeps 23 peers") {
 		t.Errorf("first row: %q", lines[1])
 	}
 	for _, want := range []string{"… and 5 more", "found 18 of 18 bots (TPR 100.00 %) and 2 of 982 other hosts (FPR 0.204 %): the botnet was found",

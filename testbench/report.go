@@ -32,8 +32,13 @@ func (r DemoResult) WriteTable(w io.Writer) error {
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(t, "PSEUDONYM\tSCORE\tCLIENT\tSERVER\tCLUSTER\tEVIDENCE")
 	for _, s := range r.Suspects[:min(tableRows, len(r.Suspects))] {
+		// The first piece of evidence is the reason; the ranks have columns.
+		reason := ""
+		if len(s.Evidence) > 0 {
+			reason = s.Evidence[0]
+		}
 		_, _ = fmt.Fprintf(t, "%s\t%.2f\t%.1f×\t%.1f×\t%d\t%s\n",
-			s.Pseudonym, s.Score, s.ClientRank, s.ServerRank, s.Cluster, strings.Join(s.Evidence, "; "))
+			s.Pseudonym, s.Score, s.ClientRank, s.ServerRank, s.Cluster, reason)
 	}
 	_ = t.Flush() // a strings.Builder takes everything
 	if more := len(r.Suspects) - tableRows; more > 0 {
