@@ -32,6 +32,7 @@ type collectorConfig struct {
 	Listen    []netip.AddrPort  `yaml:"listen"`
 	Exporters []exporterConfig  `yaml:"exporters"`
 	Names     map[string]string `yaml:"names"`
+	Hosts     []netip.Addr      `yaml:"hosts"`
 	Ratio     float64           `yaml:"ratio"`
 	On        bool              `yaml:"on"`
 	Small     uint8             `yaml:"small"`
@@ -107,6 +108,16 @@ func TestMerge(t *testing.T) {
 	f("collector:\n  exporters:\n    - prefix: 192.0.2.0/24\n      rate: 9\n    - rate: 1\n", func(r *root) {
 		r.Collector.Exporters = []exporterConfig{{netip.MustParsePrefix("192.0.2.0/24"), 9}, {Rate: 1}}
 	})
+	f("collector:\n  exporters: [{prefix: 2001:db8::/32, rate: 1}]\n", func(r *root) {
+		r.Collector.Exporters = []exporterConfig{{netip.MustParsePrefix("2001:db8::/32"), 1}}
+	})
+	// The parser splits these at their last colon, in a list in braces only.
+	f("collector: {listen: [127.0.0.1:1, 127.0.0.1:2]}", func(r *root) {
+		r.Collector.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("127.0.0.1:2")}
+	})
+	f("collector: {hosts: [192.0.2.1, 2001:db8::2]}", func(r *root) {
+		r.Collector.Hosts = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::2")}
+	})
 	f("log:\n  level: debug\n", func(r *root) { r.Log.Level = slog.LevelDebug })
 }
 
@@ -148,6 +159,7 @@ func TestMistakes(t *testing.T) {
 	f("collector:\n  listen:\n    - \n", 3, 7, `collector.listen[0]: empty`)
 	f("collector:\n  exporters:\n  - prefix: 10.0.0.0/33\n", 3, 13, `collector.exporters[0].prefix: want a prefix`)
 	f("collector: 4\n", 1, 12, `want keys and values, got the number 4`)
+	f("collector: {hosts: [{192.0.2.1: 2}]}", 1, 22, `a text with a colon may need quotes`)
 	f("collector:\n- a\n", 2, 1, `want keys and values, got a list`)
 	f("- a\n", 1, 1, `want keys and values, got a list`)
 	f("state: {a: 1}\n", 1, 9, `state: want a text, got keys and values`)
@@ -222,6 +234,7 @@ func TestDumpRoundTrip(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		text := func() string { return strings.TrimSpace(texts[rnd.IntN(len(texts))]) }
 		want := defaults()
+		want.Collector.Hosts = []netip.Addr{}
 		want.State = "s" + text()
 		want.Collector.Workers = 1 + rnd.IntN(1<<30)
 		want.Collector.Flush = time.Duration(rnd.Int64N(1 << 50))

@@ -26,6 +26,11 @@ func scalar(n ast.Node, v reflect.Value) error {
 		text, quoted = n.Value.Value, true
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
 		text = n.GetToken().Value
+	case *ast.MappingValueNode, *ast.MappingNode:
+		var ok bool
+		if text, ok = unsplit(n); !ok {
+			return fmt.Errorf("want %s, got keys and values; a text with a colon may need quotes", wanted(v.Type()))
+		}
 	default:
 		return fmt.Errorf("want %s, got %s", wanted(v.Type()), kindOf(n))
 	}
@@ -33,6 +38,25 @@ func scalar(n ast.Node, v reflect.Value) error {
 		return fmt.Errorf("want %s, got the text %q", wanted(v.Type()), text)
 	}
 	return setText(v, strings.TrimSpace(text))
+}
+
+// unsplit puts a plain text such as 2001:db8::2 together again, which the
+// parser splits at its last colon in {from: [2001:db8::2]}: a colon without a
+// space behind it separates nothing (YAML 1.2 §7.3.3).
+func unsplit(n ast.Node) (string, bool) {
+	if m, ok := n.(*ast.MappingNode); ok && len(m.Values) == 1 && (m.Start == nil || m.Start.Value != "{") {
+		n = m.Values[0]
+	}
+	pair, ok := n.(*ast.MappingValueNode)
+	if !ok {
+		return "", false
+	}
+	key, colon, value := pair.Key.GetToken(), pair.Start, pair.Value.GetToken()
+	if key == nil || colon == nil || value == nil || key.Indicator != 0 || value.Indicator != 0 ||
+		value.Position.Line != colon.Position.Line || value.Position.Column != colon.Position.Column+1 {
+		return "", false
+	}
+	return key.Value + ":" + value.Value, true
 }
 
 func isNumeric(v reflect.Value) bool {
