@@ -10,7 +10,7 @@ import (
 // MaxTemplates and MaxSamplers bound what one exporter may be known by.
 const (
 	MaxTemplates = 1024
-	MaxSamplers  = 1024
+	MaxSamplers  = 256
 )
 
 // Cache holds the templates and samplers of one exporter address. It is not
