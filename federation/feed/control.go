@@ -32,7 +32,7 @@ func (l *Log) AppendControl(ctx context.Context, key string, last uint64, payloa
 		ack, err := l.tryAppend(ctx, msg, id, last)
 		switch {
 		case err == nil:
-			l.trouble.Store(nil)
+			l.wrote(nil)
 			return ack.Sequence, nil
 		case isConflict(err) && doubt:
 			return l.ownAppend(ctx, key, id)
@@ -41,7 +41,7 @@ func (l *Log) AppendControl(ctx context.Context, key string, last uint64, payloa
 			return 0, fmt.Errorf("log key %s: %w", key, ErrConflict)
 		}
 		doubt = true
-		l.trouble.Store(&err)
+		l.wrote(err)
 		select {
 		case <-ctx.Done():
 			return 0, fmt.Errorf("log key %s: append: %w: %w", key, err, ctx.Err())

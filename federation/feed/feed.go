@@ -42,9 +42,6 @@ const (
 	duplicates = 2 * time.Minute
 	// maxPayload is the embedded server's message limit.
 	maxPayload = 8 << 20
-	// ackTimeout is how long a publish may stay unacknowledged before it
-	// counts as failed and Sync sends it again.
-	ackTimeout = 10 * time.Second
 	// callTimeout bounds one request to the server.
 	callTimeout = 3 * time.Second
 	// closeTimeout is how long Close waits for outstanding acknowledgements.
@@ -53,6 +50,18 @@ const (
 
 // ErrClosed occurs when a log or a reader is used after its Close.
 var ErrClosed = errors.New("the log is closed")
+
+// patience is how long a log waits before it acts.
+type patience struct {
+	// ack is how long a publish may stay unacknowledged before it counts as
+	// failed and Sync sends it again.
+	ack time.Duration
+	// heal is how long writes must have failed before the embedded server is
+	// restarted, and again is how long until it may be another time.
+	heal, again time.Duration
+}
+
+var defaultPatience = patience{ack: 10 * time.Second, heal: 15 * time.Second, again: time.Minute}
 
 // Log is an open log. It is safe for concurrent use.
 type Log struct {
@@ -63,12 +72,14 @@ type Log struct {
 	conn    *nats.Conn
 	js      jetstream.JetStream
 	pub     *publisher
-	unhook  func()                // unregisters the metrics
-	trouble atomic.Pointer[error] // of the last write, nil if it went well
+	unhook  func() // unregisters the metrics
+	trouble atomic.Pointer[trouble]
+	times   patience
 
 	life    context.Context // ends with Close
 	end     context.CancelFunc
 	done    <-chan struct{} // of life
+	tasks   sync.WaitGroup  // what runs until life ends
 	closing sync.Once
 	err     error // of Close
 }
@@ -77,13 +88,17 @@ type Log struct {
 // (waiting for them until ctx ends), and creates the streams that are missing.
 // An error names what is in the way: the directory, the port, or the server.
 func Open(ctx context.Context, cfg Config, deps Deps) (*Log, error) {
+	return openWith(ctx, cfg, deps, defaultPatience)
+}
+
+func openWith(ctx context.Context, cfg Config, deps Deps, times patience) (*Log, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	if deps.Logger == nil {
 		deps.Logger = slog.Default()
 	}
-	l := &Log{cfg: cfg, logger: deps.Logger, metrics: newMetrics(), unhook: func() {}}
+	l := &Log{cfg: cfg, logger: deps.Logger, metrics: newMetrics(), unhook: func() {}, times: times}
 	l.life, l.end = context.WithCancel(context.Background())
 	l.done = l.life.Done()
 	if err := l.open(ctx); err != nil {
@@ -111,12 +126,15 @@ func (l *Log) open(ctx context.Context) (err error) {
 	}
 	l.js, err = jetstream.New(l.conn,
 		jetstream.WithPublishAsyncMaxPending(maxFlying+1),
-		jetstream.WithPublishAsyncTimeout(ackTimeout),
+		jetstream.WithPublishAsyncTimeout(l.times.ack),
 		jetstream.WithDefaultTimeout(callTimeout))
 	if err != nil {
 		return fmt.Errorf("log: %w", err)
 	}
 	l.pub = newPublisher(l)
+	if l.server != nil {
+		l.tasks.Go(l.heal)
+	}
 	return l.ensureStreams(ctx)
 }
 
@@ -143,7 +161,7 @@ func (l *Log) connect(ctx context.Context) (*nats.Conn, error) {
 		}),
 	}
 	if l.server != nil {
-		conn, err := nats.Connect("", append(options, nats.InProcessServer(l.server.ns))...)
+		conn, err := nats.Connect("", append(options, nats.InProcessServer(l.server))...)
 		if err != nil {
 			return nil, fmt.Errorf("log: connect to the embedded server: %w", err)
 		}
@@ -168,7 +186,7 @@ func (l *Log) Addr() string {
 	if l.server == nil || l.cfg.Listen == "" {
 		return ""
 	}
-	return l.server.ns.Addr().String()
+	return l.server.current().Addr().String()
 }
 
 // MaxPayload returns the size in bytes of the largest message that the log
@@ -197,6 +215,7 @@ func (l *Log) Close() error {
 
 func (l *Log) release() {
 	l.end()
+	l.tasks.Wait()
 	if l.conn != nil {
 		l.conn.Close()
 	}

@@ -11,6 +11,7 @@ import (
 type metrics struct {
 	published, publishedBytes   prometheus.Counter
 	failures, resent, conflicts prometheus.Counter
+	heals                       prometheus.Counter
 	restarts, gaps              *prometheus.CounterVec
 	pending                     prometheus.Gauge
 	syncSeconds                 prometheus.Histogram
@@ -33,6 +34,7 @@ func newMetrics() *metrics {
 		failures:       counter("publish_failures_total", "Publishes of a batch that were refused or not acknowledged in time."),
 		resent:         counter("resent_messages_total", "Batches sent once more under the same id after a failure."),
 		conflicts:      counter("conflicts_total", "Control messages refused because another process wrote under the same key."),
+		heals:          counter("server_restarts_total", "Restarts of the embedded server because writes kept failing."),
 		restarts:       perStream("reader_restarts_total", "Consumers that a reader made anew after an error."),
 		gaps:           perStream("gaps_total", "Times that a reader found messages missing from a stream."),
 		pending: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -49,7 +51,7 @@ func newMetrics() *metrics {
 
 func (m *metrics) all() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.published, m.publishedBytes, m.failures, m.resent, m.conflicts,
+		m.published, m.publishedBytes, m.failures, m.resent, m.conflicts, m.heals,
 		m.restarts, m.gaps, m.pending, m.syncSeconds,
 	}
 }

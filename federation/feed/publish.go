@@ -158,7 +158,7 @@ func (p *publisher) send(m parcel) {
 func (p *publisher) fail(m parcel, err error) {
 	m.future = nil
 	p.cause = err
-	p.log.trouble.Store(&err)
+	p.log.wrote(err)
 	p.failed = append(p.failed, m)
 	p.log.metrics.failures.Inc()
 }
@@ -193,7 +193,7 @@ func (p *publisher) await(ctx context.Context) error {
 		return nil
 	}
 	p.bytes -= len(m.msg.Data)
-	p.log.trouble.Store(nil)
+	p.log.wrote(nil)
 	return nil
 }
 

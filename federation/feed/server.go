@@ -10,17 +10,25 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"golang.org/x/sys/unix"
 )
 
 // embedded is a NATS server in this process, with its state directory locked.
 type embedded struct {
-	ns   *server.Server
-	lock *os.File
+	lock    *os.File
+	logger  *slog.Logger
+	options server.Options
+
+	mu sync.Mutex // guards ns
+	ns *server.Server
 }
+
+var _ nats.InProcessConnProvider = (*embedded)(nil)
 
 // startTimeout bounds the start of the embedded server, which reads the tail
 // of every stream after a crash.
@@ -31,12 +39,34 @@ func startServer(ctx context.Context, cfg Config, logger *slog.Logger) (*embedde
 	if err != nil {
 		return nil, err
 	}
-	e := &embedded{lock: lock}
-	if err := e.start(ctx, cfg, logger); err != nil {
+	e := &embedded{lock: lock, logger: logger}
+	if err = e.configure(cfg); err == nil {
+		err = e.start(ctx)
+	}
+	if err != nil {
 		e.stop()
 		return nil, err
 	}
 	return e, nil
+}
+
+// current returns the running server; nil before its first start.
+func (e *embedded) current() *server.Server {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.ns
+}
+
+// InProcessConn implements nats.InProcessConnProvider: a client of this
+// process follows the server through restarts.
+func (e *embedded) InProcessConn() (net.Conn, error) { return e.current().InProcessConn() }
+
+// restart stops the server and starts it again from its files.
+func (e *embedded) restart(ctx context.Context) error {
+	old := e.current()
+	old.Shutdown()
+	old.WaitForShutdown()
+	return e.start(ctx)
 }
 
 // lockDir creates dir if it is missing and takes the lock that keeps a second
@@ -60,7 +90,7 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("state directory %s is used by another process (pid %s)", dir, pid)
 	}
 	// The number is for the message above only; the lock is what counts.
-	if err := f.Truncate(0); err == nil {
+	if err = f.Truncate(0); err == nil {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	if err != nil {
@@ -79,12 +109,9 @@ func cause(err error) error {
 	return err
 }
 
-func (e *embedded) start(ctx context.Context, cfg Config, logger *slog.Logger) error {
+func (e *embedded) configure(cfg Config) error {
 	store := filepath.Join(cfg.Dir, "log")
-	if err := markStandalone(store); err != nil {
-		return err
-	}
-	options := &server.Options{
+	e.options = server.Options{
 		ServerName:             "flowhound",
 		DontListen:             true,
 		JetStream:              true,
@@ -95,38 +122,53 @@ func (e *embedded) start(ctx context.Context, cfg Config, logger *slog.Logger) e
 		NoSigs:                 true,
 		DisableJetStreamBanner: true,
 		// The streams' own limits bound the disk; a server limit would only
-		// refuse to load them after max_bytes was lowered.
+		// refuse to load them after max-bytes was lowered.
 		JetStreamMaxStore:  1 << 50,
 		JetStreamMaxMemory: 64 << 20,
 	}
-	if cfg.Listen != "" {
-		if err := listenOn(options, cfg.Listen, logger); err != nil {
-			return err
-		}
+	if err := markStandalone(store); err != nil {
+		return err
 	}
-	ns, err := server.NewServer(options)
+	if cfg.Listen == "" {
+		return nil
+	}
+	return listenOn(&e.options, cfg.Listen, e.logger)
+}
+
+// start starts a server and waits until it is ready.
+func (e *embedded) start(ctx context.Context) error {
+	options := e.options // the server changes its copy
+	ns, err := server.NewServer(&options)
 	if err != nil {
 		return fmt.Errorf("log: embedded server: %w", err)
 	}
+	e.mu.Lock()
 	e.ns = ns
-	fatal := newServerLog(logger)
-	ns.SetLoggerV2(fatal, false, false, false)
+	e.mu.Unlock()
+	messages := newServerLog(e.logger)
+	ns.SetLoggerV2(messages, false, false, false)
 	ns.Start()
-	deadline := time.Now().Add(startTimeout)
-	for !ns.ReadyForConnections(50 * time.Millisecond) {
+	if err := awaitReady(ctx, ns, messages.fatal); err != nil {
+		return fmt.Errorf("log: embedded server in %s: %w", e.options.StoreDir, err)
+	}
+	return nil
+}
+
+func awaitReady(ctx context.Context, ns *server.Server, fatal <-chan string) error {
+	for deadline := time.Now().Add(startTimeout); !ns.ReadyForConnections(50 * time.Millisecond); {
 		select {
-		case text := <-fatal.fatal:
-			return fmt.Errorf("log: embedded server in %s: %s", store, text)
+		case text := <-fatal:
+			return errors.New(text)
 		case <-ctx.Done():
-			return fmt.Errorf("log: embedded server in %s: %w", store, ctx.Err())
+			return ctx.Err()
 		default:
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("log: embedded server in %s: not ready after %v", store, startTimeout)
+			return fmt.Errorf("not ready after %v", startTimeout)
 		}
 	}
 	if !ns.JetStreamEnabled() {
-		return fmt.Errorf("log: embedded server in %s: JetStream did not start", store)
+		return errors.New("JetStream did not start")
 	}
 	return nil
 }
@@ -184,9 +226,9 @@ func markStandalone(store string) error {
 
 // stop ends the server, which writes its indexes, and gives the directory up.
 func (e *embedded) stop() {
-	if e.ns != nil {
-		e.ns.Shutdown()
-		e.ns.WaitForShutdown()
+	if ns := e.current(); ns != nil {
+		ns.Shutdown()
+		ns.WaitForShutdown()
 	}
 	_ = e.lock.Close()
 }
