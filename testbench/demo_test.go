@@ -34,8 +34,9 @@ type miniature struct {
 	number   map[netip.Addr]uint32
 	links    map[[2]uint32]bool
 	versions map[uint8]int
-	skip     uint64 // pretend that every skip-th record was lost
-	deaf     bool   // find nothing
+	router   map[[2]uint32]netip.AddrPort // that told of a link
+	skip     uint64                       // pretend that every skip-th record was lost
+	deaf     bool                         // find nothing
 }
 
 func newMiniature(t *testing.T) *miniature {
@@ -47,7 +48,7 @@ func newMiniature(t *testing.T) *miniature {
 	if err := conn.SetReadBuffer(4 << 20); err != nil {
 		t.Fatal(err)
 	}
-	m := &miniature{conn: conn, number: map[netip.Addr]uint32{}, links: map[[2]uint32]bool{}, versions: map[uint8]int{}}
+	m := &miniature{conn: conn, number: map[netip.Addr]uint32{}, links: map[[2]uint32]bool{}, versions: map[uint8]int{}, router: map[[2]uint32]netip.AddrPort{}}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -75,7 +76,8 @@ func (m *miniature) receive() {
 			m.newestMS = max(m.newestMS, r.EndMS)
 			m.versions[r.Version]++
 			if m.received++; m.skip == 0 || m.received%m.skip != 0 {
-				m.links[[2]uint32{m.host(r.Src), m.host(r.Dst)}] = true
+				link := [2]uint32{m.host(r.Src), m.host(r.Dst)}
+				m.links[link], m.router[link] = true, from
 			}
 		}
 		m.mu.Unlock()
@@ -160,6 +162,11 @@ func TestDemoFindsTheBotnet(t *testing.T) {
 	for _, v := range []uint8{5, 9, 10} {
 		if share := float64(m.versions[v]) / float64(r.Flows); share < .2 {
 			t.Errorf("version %d: %.2f of the records, want about a third", v, share)
+		}
+	}
+	for link, router := range m.router {
+		if back, ok := m.router[[2]uint32{link[1], link[0]}]; ok && back != router {
+			t.Fatalf("the two directions of a flow come from %v and %v", router, back)
 		}
 	}
 	for _, w := range []string{"25 %", "50 %", "75 %", "100 %", "waiting for the epoch"} {

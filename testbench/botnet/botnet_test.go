@@ -206,6 +206,26 @@ func TestBuildRepeatsAndRefuses(t *testing.T) {
 	}
 }
 
+// Ids that lie exactly where a finger or pointer aims: the successor of x is x
+// itself if x is taken (Stoica 2001 §IV-B), and so is the predecessor.
+func TestExactHits(t *testing.T) {
+	ids := []uint64{0, 1, 2, 4, 8, 16, 1 << 63}
+	if got := rows(BuildChord(ids))[0]; !equal(got, map[uint32]bool{1: true, 2: true, 3: true, 4: true, 5: true, 6: true}) {
+		t.Errorf("chord: fingers of id 0 are %v, want every other bot", got)
+	}
+	ids = []uint64{2, 3, 4, 6, 8, 9}
+	got := rows(BuildKoorde(ids, 2, 1))
+	for i, double := range []uint32{2, 3, 4} {
+		if want := map[uint32]bool{uint32(i) + 1: true, double: true}; !equal(got[i], want) {
+			t.Errorf("koorde: id %d has links to %v, want its successor and id %d", ids[i], got[i], ids[double])
+		}
+	}
+	// 2·9 = 18 is free: its predecessor is 9 itself, which is no link.
+	if !equal(got[5], map[uint32]bool{0: true}) {
+		t.Errorf("koorde: id 9 has links to %v, want its successor only", got[5])
+	}
+}
+
 func equal(a, b map[uint32]bool) bool {
 	if len(a) != len(b) {
 		return false

@@ -85,6 +85,9 @@ func checkSizes(t *testing.T, c Config, packets [][]byte, d decoded) {
 	fullest := 0
 	for i, p := range packets {
 		fullest = max(fullest, d.per[i])
+		if c.Protocol == NetFlow9 && len(p)%4 != 0 { // RFC 3954 §5.3
+			t.Errorf("v9: packet %d of %d bytes is not padded to words", i, len(p))
+		}
 		if len(p) > 1400 || c.PerPacket > 0 && d.per[i] > c.PerPacket {
 			t.Errorf("%s per %d: packet %d has %d bytes, %d records", c.Protocol, c.PerPacket, i, len(p), d.per[i])
 		}
@@ -138,6 +141,20 @@ func TestUptimeWraps(t *testing.T) {
 			if w := want(p, rs[i]); r.StartMS != w.StartMS || r.EndMS != w.EndMS {
 				t.Errorf("%s: %d … %d, want %d … %d", p, r.StartMS, r.EndMS, w.StartMS, w.EndMS)
 			}
+		}
+	}
+}
+
+// RFC 1071: the sum over a header that contains its checksum is all ones.
+func TestFrameChecksum(t *testing.T) {
+	for _, r := range randomRecords(50, 0, 1, rand.New(rand.NewPCG(1, 1))) {
+		sum := uint32(0)
+		header := appendFrame(nil, &r, 777)[14:34]
+		for i := 0; i < len(header); i += 2 {
+			sum += uint32(header[i])<<8 | uint32(header[i+1])
+		}
+		if sum = sum>>16 + sum&0xffff; sum>>16+sum&0xffff != 0xffff {
+			t.Fatalf("header %x: sum %x, want ffff", header, sum)
 		}
 	}
 }

@@ -198,6 +198,13 @@ func TestAddressPlan(t *testing.T) {
 	}
 }
 
+func TestMergeKeepsTheAnsweredCall(t *testing.T) {
+	got := merge([]Call{{2, 1, Web, true}, {1, 2, Tail, false}, {1, 2, Web, true}, {1, 2, Share, false}})
+	if want := []Call{{1, 2, Web, true}, {2, 1, Web, true}}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 func TestGenerateRepeats(t *testing.T) {
 	c, err := Background("isp", 5000)
 	c = c.Infect(botnet.Koorde, .02)
