@@ -107,7 +107,7 @@ func (p *Process) start(ctx context.Context, signals <-chan os.Signal) (int, err
 		go func() { done <- part.Start(ctx) }()
 		err := p.awaitStart(cancel, done, signals)
 		if err == nil && ctx.Err() == nil {
-			p.Logger.Info("part started", "part", part.Name, "took", time.Since(begin))
+			p.Logger.Debug("part started", "part", part.Name, "took", time.Since(begin))
 			continue
 		}
 		if ctx.Err() != nil {
@@ -253,7 +253,7 @@ func (p *Process) stop(n int, signals <-chan os.Signal) error {
 			errs = append(errs, fmt.Errorf("stop %s: %w", part.Name, err))
 			continue
 		}
-		p.Logger.Info("part stopped", "part", part.Name, "took", time.Since(begin))
+		p.Logger.Debug("part stopped", "part", part.Name, "took", time.Since(begin))
 	}
 	return errors.Join(errs...)
 }

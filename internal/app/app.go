@@ -1,0 +1,330 @@
+// Package app joins the roles of a configuration into one process: collector,
+// detector, the log between them, and the HTTP port. It is embeddable: several
+// appliances may run in one process, as the demonstration and the tests do.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flowhound/flowhound/collector"
+	"github.com/flowhound/flowhound/detector"
+	"github.com/flowhound/flowhound/federation/feed"
+	"github.com/flowhound/flowhound/internal/lifecycle"
+	"github.com/flowhound/flowhound/internal/metric"
+)
+
+// Role says which parts of the appliance a process runs.
+type Role uint8
+
+// The roles.
+const (
+	All           Role = iota // collector and detector with the log between them
+	CollectorOnly             // writes into a log elsewhere
+	DetectorOnly              // reads the log, which is its own unless log.url is set
+)
+
+// Deps are what an appliance takes from its surroundings.
+type Deps struct {
+	Logger *slog.Logger
+	// Sockets are UDP sockets that the service manager opened.
+	Sockets []*os.File
+	// Load reads the configuration again for a reload; nil: there is nothing to
+	// read again.
+	Load func() (Config, error)
+}
+
+// App is one appliance: inert until its parts are started, in order.
+type App struct {
+	cfg      Config
+	role     Role
+	deps     Deps
+	registry *prometheus.Registry
+
+	http      *httpServer
+	log       atomic.Pointer[feed.Log]
+	collector atomic.Pointer[collector.Collector]
+	detector  atomic.Pointer[detector.Detector]
+	// What the parts that are made during the start will report.
+	collectorFailed chan error
+}
+
+// New returns an appliance of a valid configuration.
+func New(cfg Config, role Role, deps Deps) (*App, error) {
+	cfg.settle()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if role == CollectorOnly && cfg.Log.URL == "" {
+		return nil, errors.New("log.url: empty, but a collector alone needs to know where the log is")
+	}
+	a := &App{cfg: cfg, role: role, deps: deps, registry: metric.NewRegistry(), collectorFailed: make(chan error, 1)}
+	a.http = newHTTPServer(cfg.HTTP.Listen, routes(a.registry, a.Ready, a.status, map[string]http.Handler{
+		"/api/v1/exporters":         a.component(a.collectorHandler, "collector"),
+		"/api/v1/exporters/refused": a.component(a.collectorHandler, "collector"),
+		"/api/v1/":                  a.component(a.detectorHandler, "detector"),
+	}), deps.Logger)
+	return a, nil
+}
+
+// Process returns the appliance as a process that runs until a signal.
+func (a *App) Process() *lifecycle.Process {
+	p := &lifecycle.Process{Parts: a.parts(), Logger: a.deps.Logger, Alive: a.alive}
+	if a.deps.Load != nil {
+		p.Reload = a.reload
+	}
+	return p
+}
+
+// parts returns the parts in the order of their start. HTTP comes first: it
+// finds a second appliance on the box before anything is touched, and tells
+// what is still starting.
+func (a *App) parts() []lifecycle.Part {
+	parts := []lifecycle.Part{
+		{Name: "state", Start: a.prepare},
+		{Name: "http", Start: a.http.start, Stop: a.http.stop, Failed: a.http.group.Failed()},
+		{Name: "log", Start: a.startLog, Stop: a.stopLog},
+	}
+	if a.role != CollectorOnly {
+		parts = append(parts, lifecycle.Part{Name: "detector", Start: a.startDetector, Stop: a.stopDetector})
+	}
+	if a.role != DetectorOnly {
+		parts = append(parts, lifecycle.Part{Name: "collector", Start: a.startCollector, Stop: a.stopCollector, Failed: a.collectorFailed})
+	}
+	return parts
+}
+
+// prepare makes the state directory and finds out whether it can be written.
+func (a *App) prepare(context.Context) error {
+	if err := os.MkdirAll(a.cfg.StateDir, 0o700); err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	probe := filepath.Join(a.cfg.StateDir, ".writable")
+	if err := os.WriteFile(probe, nil, 0o600); err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	return os.Remove(probe)
+}
+
+func (a *App) startLog(ctx context.Context) error {
+	log, err := feed.Open(ctx, a.cfg.feed(), feed.Deps{Registerer: a.registry, Logger: a.deps.Logger})
+	if err != nil {
+		return err
+	}
+	a.log.Store(log)
+	return nil
+}
+
+func (a *App) stopLog(context.Context) error {
+	if log := a.log.Load(); log != nil {
+		return log.Close()
+	}
+	return nil
+}
+
+func (a *App) startDetector(ctx context.Context) error {
+	d, err := detector.New(a.cfg.Detector, detector.Deps{
+		Log: detectorLog{a.log.Load()}, Registerer: a.registry, Logger: a.deps.Logger, Dir: a.cfg.StateDir,
+	})
+	if err != nil {
+		return err
+	}
+	a.detector.Store(d)
+	return d.Start(ctx)
+}
+
+func (a *App) stopDetector(ctx context.Context) error {
+	if d := a.detector.Load(); d != nil {
+		return d.Stop(ctx)
+	}
+	return nil
+}
+
+func (a *App) startCollector(ctx context.Context) error {
+	c, err := collector.New(a.cfg.Collector, collector.Deps{
+		Log: a.log.Load(), Registerer: a.registry, Logger: a.deps.Logger, Files: a.deps.Sockets,
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.Start(ctx); err != nil {
+		return errors.Join(err, c.Stop(ctx))
+	}
+	a.collector.Store(c)
+	go func() { // ends with the process's last word from the collector
+		if err, ok := <-c.Failed(); ok {
+			a.collectorFailed <- err
+		}
+	}()
+	return nil
+}
+
+func (a *App) stopCollector(ctx context.Context) error {
+	if c := a.collector.Load(); c != nil {
+		return c.Stop(ctx)
+	}
+	return nil
+}
+
+// reload takes over what can change while running: exporters and seeds.
+func (a *App) reload(ctx context.Context) error {
+	cfg, err := a.deps.Load()
+	if err != nil {
+		return err
+	}
+	if c := a.collector.Load(); c != nil {
+		return c.Reload(ctx, cfg.Collector)
+	}
+	return nil
+}
+
+// alive is what a watchdog asks: whether HTTP would be answered.
+func (a *App) alive(context.Context) error { return nil }
+
+// Ready returns nil once every role works on new data, else what is missing.
+func (a *App) Ready() error {
+	if a.role != DetectorOnly && a.collector.Load() == nil {
+		if a.role == CollectorOnly || a.detector.Load() == nil {
+			return errors.New("starting")
+		}
+	}
+	if a.role != CollectorOnly {
+		d := a.detector.Load()
+		if d == nil {
+			return errors.New("starting")
+		}
+		if err := d.Ready(); err != nil {
+			return err
+		}
+	}
+	if a.role != DetectorOnly && a.collector.Load() == nil {
+		return errors.New("collector: starting")
+	}
+	return nil
+}
+
+// status is what /api/v1/status shows.
+func (a *App) status() any {
+	type answer struct {
+		Version string         `json:"version"`
+		Ready   bool           `json:"ready"`
+		Reason  string         `json:"reason,omitempty"`
+		Roles   map[string]any `json:"roles"`
+	}
+	s := answer{Version: metric.BuildInfo().Version, Ready: true, Roles: map[string]any{}}
+	if err := a.Ready(); err != nil {
+		s.Ready, s.Reason = false, err.Error()
+	}
+	if c := a.collector.Load(); c != nil {
+		s.Roles["collector"] = c.Status()
+	}
+	if d := a.detector.Load(); d != nil {
+		s.Roles["detector"] = d.Status()
+	}
+	return s
+}
+
+// component serves a part that may not have started yet, or is not of this
+// role.
+func (a *App) component(handler func() http.Handler, name string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := handler()
+		if h == nil {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprintf(w, "{\"error\":%q}\n", "the "+name+" does not run here, or not yet")
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+func (a *App) collectorHandler() http.Handler {
+	if c := a.collector.Load(); c != nil {
+		return c.Handler()
+	}
+	return nil
+}
+
+func (a *App) detectorHandler() http.Handler {
+	if d := a.detector.Load(); d != nil {
+		return d.Handler()
+	}
+	return nil
+}
+
+// Collector returns the running collector, nil before its start.
+func (a *App) Collector() *collector.Collector { return a.collector.Load() }
+
+// Detector returns the detector, nil before its start.
+func (a *App) Detector() *detector.Detector { return a.detector.Load() }
+
+// HTTPAddress returns where HTTP listens, host:port, once it does.
+func (a *App) HTTPAddress() string {
+	if a.http.listener == nil {
+		return ""
+	}
+	return a.http.listener.Addr().String()
+}
+
+// NewLogger returns the program's logger as the configuration wants it.
+func NewLogger(w io.Writer, c LoggingConfig) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.Level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// quiet keeps an appliance inside another process from talking to the service
+// manager in its name.
+type quiet struct{}
+
+func (quiet) Notify(...string)        {}
+func (quiet) Watchdog() time.Duration { return 0 }
+
+// Background runs the appliance inside another program, which keeps its
+// signals. It returns when everyone works, or with the error that prevented
+// it; stop ends the appliance as Ctrl-C would and returns what went wrong.
+func (a *App) Background(ctx context.Context) (stop func() error, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	p := a.Process()
+	p.Signals, p.Notifier = make(chan os.Signal), quiet{}
+	ended := make(chan struct{})
+	go func() {
+		err = p.Run(ctx)
+		close(ended)
+	}()
+	stop = func() error {
+		cancel()
+		<-ended
+		return err
+	}
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		select {
+		case <-ended:
+			if err == nil {
+				err = context.Cause(ctx)
+			}
+			return nil, err
+		case <-ctx.Done():
+			return nil, errors.Join(context.Cause(ctx), stop())
+		case <-poll.C:
+			if a.Ready() == nil {
+				return stop, nil
+			}
+		}
+	}
+}

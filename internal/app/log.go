@@ -1,0 +1,40 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/flowhound/flowhound/collector"
+	"github.com/flowhound/flowhound/detector"
+	"github.com/flowhound/flowhound/federation/feed"
+	"github.com/flowhound/flowhound/internal/flow"
+)
+
+// The roles say what they need of a log; the feed offers it.
+var (
+	_ collector.Log = (*feed.Log)(nil)
+	_ detector.Log  = detectorLog{}
+)
+
+// detectorLog is the feed in the detector's words.
+type detectorLog struct{ *feed.Log }
+
+// AppendControl implements [detector.Log].
+func (l detectorLog) AppendControl(ctx context.Context, key string, last uint64, payload []byte) (uint64, error) {
+	seq, err := l.Log.AppendControl(ctx, key, last, payload)
+	if errors.Is(err, feed.ErrConflict) {
+		return 0, fmt.Errorf("%w: %w", detector.ErrConflict, err)
+	}
+	return seq, err
+}
+
+// Control implements [detector.Log].
+func (l detectorLog) Control(ctx context.Context, from uint64) (detector.ControlReader, error) {
+	return l.Log.Control(ctx, from)
+}
+
+// Batches implements [detector.Log].
+func (l detectorLog) Batches(ctx context.Context, stream int, shards []flow.Shard, from uint64) (detector.BatchReader, error) {
+	return l.Log.Batches(ctx, stream, shards, from)
+}
