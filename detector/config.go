@@ -28,7 +28,7 @@ type Config struct {
 	// Patience is how long the other collectors are waited for after the first
 	// one ended a slice; default 1m, more than 0.
 	Patience time.Duration `yaml:"patience"`
-	// Damping is d of both ranks, the share of a rank that flows along links;
+	// Damping is the share of a rank that flows along links, the d of both;
 	// default 0.5, from 0 to less than 1.
 	Damping float64 `yaml:"damping"`
 	// Tolerance stops a ranking when the sum of all changes of one superstep

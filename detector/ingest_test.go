@@ -323,7 +323,7 @@ func TestIngestFutureContacts(t *testing.T) {
 // Every cut and every flipped byte of a saved state is an error or reads as
 // some state; it never panics.
 func FuzzIngestRestore(f *testing.F) {
-	l := simulate(rand.New(rand.NewPCG(3, 3)), 200)
+	l := simulate(rand.New(rand.NewPCG(3, 3)), 50)
 	m := newIngest(1000, &recorded{})
 	for stream := range l.streams {
 		for i, b := range l.streams[stream] {
