@@ -229,9 +229,9 @@ func TestLateRecordsMoveOn(t *testing.T) {
 		time.Sleep(11 * time.Minute)
 		ended := r.Status().Ended
 		r.sources[0].feed(r.v5("127.0.0.1",
-			record{src: "10.0.0.1", dst: "10.0.0.2", start: -10 * time.Minute, end: -10 * time.Minute}, // late
+			record{src: "10.0.0.1", dst: "10.0.0.2", start: -5 * time.Minute, end: -5 * time.Minute}, // late
 			record{src: "10.0.0.1", dst: "10.0.0.3"}))
-		lastMS := r.nowMS() - 600_000
+		lastMS := r.nowMS() - 300_000 // in the slice that ended last
 		r.stop()
 		again := startRig(t, setup{keys: keys, log: r.log})
 		if got := again.Status().Ended; got != ended {

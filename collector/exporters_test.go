@@ -19,7 +19,7 @@ import (
 	"github.com/flowhound/flowhound/internal/config"
 )
 
-func exporter(name string, from ...string) Exporter {
+func anExporter(name string, from ...string) Exporter {
 	e := Exporter{Name: name}
 	for _, f := range from {
 		var p Prefix
@@ -33,7 +33,7 @@ func exporter(name string, from ...string) Exporter {
 
 func TestAccessTakesTheLongestPrefix(t *testing.T) {
 	a, err := newAccess([]Exporter{
-		exporter("all-ten", "10.0.0.0/8"), exporter("one", "10.1.2.3", "2001:db8::/32"), exporter("net", "10.1.0.0/16", "2001:db8:1::/48"),
+		anExporter("all-ten", "10.0.0.0/8"), anExporter("one", "10.1.2.3", "2001:db8::/32"), anExporter("net", "10.1.0.0/16", "2001:db8:1::/48"),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ func TestAccessEqualsNaiveMatch(t *testing.T) {
 		for i := range 12 {
 			p, _ := ip().Prefix(8 + rng.IntN(25))
 			if !seen[p] {
-				es = append(es, exporter(fmt.Sprint("e", i), p.String()))
+				es = append(es, anExporter(fmt.Sprint("e", i), p.String()))
 			}
 			seen[p] = true
 		}
@@ -102,7 +102,7 @@ func TestAccessEqualsNaiveMatch(t *testing.T) {
 // A million forged sources leave 64 and a count; the good exporter goes on.
 func TestStrangersAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := startRig(t, setup{config: func(c *Config) { c.Exporters = []Exporter{exporter("edge", "192.0.2.0/24")} }})
+		r := startRig(t, setup{config: func(c *Config) { c.Exporters = []Exporter{anExporter("edge", "192.0.2.0/24")} }})
 		rng := rand.New(rand.NewPCG(7, 8))
 		stranger := r.v5("203.0.113.1", record{src: "10.0.0.1", dst: "10.0.0.2"})
 		batch := make([]listen.Packet, 64)
@@ -142,7 +142,7 @@ func TestReloadSwapsExportersAndSeeds(t *testing.T) {
 		write("# honeypot\n10.0.0.66   # bot\n\n10.0.0.66\n2001:db8::1\n")
 		r := startRig(t, setup{config: func(c *Config) {
 			c.Seeds = seeds
-			c.Exporters = []Exporter{exporter("a", "192.0.2.1")}
+			c.Exporters = []Exporter{anExporter("a", "192.0.2.1")}
 		}})
 		send := func() {
 			r.sources[0].feed(r.v5("192.0.2.1", record{src: "10.0.0.1", dst: "10.0.0.2"}),
@@ -150,7 +150,7 @@ func TestReloadSwapsExportersAndSeeds(t *testing.T) {
 		}
 		send()
 		cfg := r.cfg
-		cfg.Exporters = []Exporter{exporter("b", "192.0.2.2")}
+		cfg.Exporters = []Exporter{anExporter("b", "192.0.2.2")}
 		write("10.0.0.67\n")
 		if err := r.Reload(t.Context(), cfg); err != nil {
 			t.Fatal(err)
@@ -164,7 +164,7 @@ func TestReloadSwapsExportersAndSeeds(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), seeds+":2:") {
 			t.Errorf("reload of bad seeds: %v, want %s:2:", err, seeds)
 		}
-		cfg.Exporters = []Exporter{exporter("b", "192.0.2.2"), exporter("b", "192.0.2.3")}
+		cfg.Exporters = []Exporter{anExporter("b", "192.0.2.2"), anExporter("b", "192.0.2.3")}
 		if err := r.Reload(t.Context(), cfg); err == nil {
 			t.Error("two exporters of one name: no error")
 		}
@@ -217,7 +217,7 @@ func TestParseSeedsNamesTheLine(t *testing.T) {
 func TestExportersAPI(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := startRig(t, setup{workers: 2, config: func(c *Config) {
-			c.Exporters = []Exporter{exporter("edge", "192.0.2.1"), exporter("rest", "192.0.2.0/24")}
+			c.Exporters = []Exporter{anExporter("edge", "192.0.2.1"), anExporter("rest", "192.0.2.0/24")}
 			c.Exporters[0].Sampling.Default = 100
 		}})
 		time.Sleep(time.Second) // not at the moment of a flush
@@ -343,7 +343,9 @@ exporters:
 	f("keys.ipv6_prefix: ", func(c *Config) { c.Keys.IPv6Prefix = 129 })
 	f("exporters[0].from: ", func(c *Config) { c.Exporters = []Exporter{{Name: "a"}} })
 	f("exporters[0].name: ", func(c *Config) { c.Exporters = []Exporter{{Name: "unnamed"}} })
-	f("exporters[1].from: ", func(c *Config) { c.Exporters = []Exporter{exporter("a", "10.0.0.0/8"), exporter("b", "10.0.0.0/8")} })
+	f("exporters[1].from: ", func(c *Config) {
+		c.Exporters = []Exporter{anExporter("a", "10.0.0.0/8"), anExporter("b", "10.0.0.0/8")}
+	})
 	for _, bad := range []string{"10.0.0.1/8", "host", "fe80::1%eth0", "", "10.0.0.0/33"} {
 		if err := new(Prefix).UnmarshalText([]byte(bad)); err == nil {
 			t.Errorf("prefix %q: no error", bad)

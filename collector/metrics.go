@@ -32,7 +32,7 @@ type series struct {
 	value  func(s *snapshot, label int) float64
 }
 
-// socketSeries is a metric per listening port.
+// socketSeries is a metric per listening port, which is the label's value.
 type socketSeries struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
@@ -240,7 +240,7 @@ func (m *metrics) state() {
 
 func (m *metrics) perSocket() {
 	add := func(n, help string, kind prometheus.ValueType, merge func(float64, listen.SocketStats) float64) {
-		m.sockets = append(m.sockets, socketSeries{prometheus.NewDesc(name(n), help, []string{"port"}, nil), kind, merge})
+		m.sockets = append(m.sockets, socketSeries{prometheus.NewDesc(name(n), help, []string{"listener"}, nil), kind, merge})
 	}
 	add("socket_datagrams_total", "Datagrams read from the sockets of a port.", prometheus.CounterValue,
 		func(sum float64, s listen.SocketStats) float64 { return sum + float64(s.Packets) })

@@ -2,10 +2,13 @@ package pseudonym
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -73,6 +76,9 @@ func TestAuditSeesEveryFlip(t *testing.T) {
 		}
 	}
 	lines := bytes.SplitAfter(text, []byte("\n"))
+	if _, err := VerifyAudit(bytes.NewReader(slices.Concat(rehash(lines[0], "cluster 3", "cluster 4"), lines[1]))); err == nil {
+		t.Error("the first line rewritten with its own hash: the chain verifies")
+	}
 	if _, err := VerifyAudit(bytes.NewReader(lines[1])); err == nil {
 		t.Error("the first line removed: the chain verifies")
 	}
@@ -82,6 +88,12 @@ func TestAuditSeesEveryFlip(t *testing.T) {
 	if a, err := Reveal(f.Keys, path, r); err == nil {
 		t.Errorf("broken chain: revealed %v", a)
 	}
+}
+
+// rehash changes a line and gives it the hash that then belongs to it.
+func rehash(line []byte, from, to string) []byte {
+	body, _, _ := bytes.Cut(bytes.Replace(line, []byte(from), []byte(to), 1), []byte(`,"hash"`))
+	return fmt.Appendf(bytes.Clone(body), `,"hash":"%x"}`+"\n", sha256.Sum256(body))
 }
 
 func TestRevealNeedsItsLine(t *testing.T) {
