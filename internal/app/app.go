@@ -134,7 +134,7 @@ func (a *App) stopLog(context.Context) error {
 
 func (a *App) startDetector(ctx context.Context) error {
 	d, err := detector.New(a.cfg.Detector, detector.Deps{
-		Log: detectorLog{a.log.Load()}, Registerer: a.registry, Logger: a.deps.Logger, Dir: a.cfg.StateDir,
+		Log: detectorLog{a.log.Load(), a.deps.Logger}, Registerer: a.registry, Logger: a.deps.Logger, Dir: a.cfg.StateDir,
 	})
 	if err != nil {
 		return err

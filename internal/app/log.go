@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/flowhound/flowhound/collector"
 	"github.com/flowhound/flowhound/detector"
@@ -17,8 +18,15 @@ var (
 	_ detector.Log  = detectorLog{}
 )
 
-// detectorLog is the feed in the detector's words.
-type detectorLog struct{ *feed.Log }
+// detectorLog is the feed in the detector's words. Where the log lost messages
+// its readers go on behind the gap: the detector counts by the commits what it
+// missed.
+type detectorLog struct {
+	*feed.Log
+	logger *slog.Logger
+}
+
+func (l detectorLog) gap(g *feed.GapError) { l.logger.Warn("the log lost messages", "err", g) }
 
 // AppendControl implements [detector.Log].
 func (l detectorLog) AppendControl(ctx context.Context, key string, last uint64, payload []byte) (uint64, error) {
@@ -31,10 +39,20 @@ func (l detectorLog) AppendControl(ctx context.Context, key string, last uint64,
 
 // Control implements [detector.Log].
 func (l detectorLog) Control(ctx context.Context, from uint64) (detector.ControlReader, error) {
-	return l.Log.Control(ctx, from)
+	r, err := l.Log.Control(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	r.OnGap(l.gap)
+	return r, nil
 }
 
 // Batches implements [detector.Log].
 func (l detectorLog) Batches(ctx context.Context, stream int, shards []flow.Shard, from uint64) (detector.BatchReader, error) {
-	return l.Log.Batches(ctx, stream, shards, from)
+	r, err := l.Log.Batches(ctx, stream, shards, from)
+	if err != nil {
+		return nil, err
+	}
+	r.OnGap(l.gap)
+	return r, nil
 }
