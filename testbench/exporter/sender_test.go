@@ -72,8 +72,10 @@ func TestSenderDeliversInOrder(t *testing.T) {
 		if got := in.packets(t); !slices.EqualFunc(got, sent, bytes.Equal) {
 			t.Errorf("segment %v: received %d packets, want the %d sent ones in order", segment, len(got), len(sent))
 		}
-		if s.Close() != nil || s.Close() != nil {
-			t.Error("closing twice fails")
+		for range 2 {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }
