@@ -175,6 +175,11 @@ func TestForeignState(t *testing.T) {
 	if _, err := tryBoot(t, newMemLog(), dir, testConfig(), frozen); err == nil || !strings.Contains(err.Error(), "after the end of the log") {
 		t.Errorf("an empty log: got %v", err)
 	}
+	short := full.prefix(len(full.control))
+	short.batches[3] = short.batches[3][:2]
+	if _, err := tryBoot(t, short, dir, testConfig(), frozen); err == nil || !strings.Contains(err.Error(), "contacts3") {
+		t.Errorf("a log without its batches: got %v", err)
+	}
 	cfg := testConfig()
 	cfg.Slice = 2 * time.Second
 	if _, err := tryBoot(t, full, dir, cfg, frozen); err == nil || !strings.Contains(err.Error(), "slices of 1000 ms") {

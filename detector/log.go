@@ -42,7 +42,8 @@ type Log interface {
 // ControlReader reads the control stream in order.
 type ControlReader interface {
 	// Next waits for the next message. The payload belongs to the caller. A
-	// sequence number that was read is not read again.
+	// sequence number that was read is not read again. When messages are
+	// missing it may say so once in an error; then it goes on behind them.
 	Next(ctx context.Context) (seq uint64, key string, payload []byte, err error)
 	// Close ends the reading; a Next under way returns an error.
 	Close()

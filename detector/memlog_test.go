@@ -84,11 +84,16 @@ type memReader struct {
 	l      *memLog
 	get    func() []message
 	at     uint64
+	gap    error // returned once, before anything else
 	closed chan struct{}
 	once   sync.Once
 }
 
 func (r *memReader) next(ctx context.Context) (message, error) {
+	if gap := r.gap; gap != nil {
+		r.gap = nil
+		return message{}, gap
+	}
 	for {
 		r.l.mu.Lock()
 		all, changed, broken := r.get(), r.l.changed, r.l.broken
@@ -129,8 +134,11 @@ func (r memBatches) Next(ctx context.Context) (uint64, flow.Shard, []byte, error
 func (l *memLog) Control(ctx context.Context, from uint64) (ControlReader, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	from = max(from, l.dropped+1)
-	return memControl{&memReader{l: l, get: func() []message { return l.control }, at: from, closed: make(chan struct{})}}, nil
+	r := &memReader{l: l, get: func() []message { return l.control }, at: from, closed: make(chan struct{})}
+	if from <= l.dropped {
+		r.at, r.gap = l.dropped+1, errors.New("messages are missing")
+	}
+	return memControl{r}, nil
 }
 
 func (l *memLog) Batches(ctx context.Context, stream int, shards []flow.Shard, from uint64) (BatchReader, error) {

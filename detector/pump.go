@@ -59,19 +59,27 @@ func (p *pump) run(ctx context.Context, from uint64) {
 	}
 }
 
-// copy reads until an error, and says whether it read anything before.
+// copy reads until two errors follow each other, and says whether it read
+// anything before. The first may be the log's word that messages are missing,
+// and the next read goes on behind them.
 func (p *pump) copy(ctx context.Context, from *uint64) (read bool, err error) {
 	next, closeReader, err := p.open(ctx, *from)
 	if err != nil {
 		return false, err
 	}
 	defer closeReader()
-	for {
+	for failed := false; ; {
 		m, err := next(ctx)
 		if err != nil {
-			return read, err
+			if failed || ctx.Err() != nil {
+				return read, err
+			}
+			failed = true
+			p.errors.Add(1)
+			p.log.Warn("log stream read failed", "err", err, "stream", p.name, "from", *from)
+			continue
 		}
-		read, *from = true, m.seq+1
+		read, failed, *from = true, false, m.seq+1
 		select {
 		case p.out <- m:
 		case <-ctx.Done():

@@ -71,11 +71,17 @@ func (d *Detector) recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("control stream: %w", err)
 	}
+	ends := logEnds{control: last}
+	for i := range ends.streams {
+		if _, ends.streams[i], err = d.deps.Log.BatchBounds(ctx, i); err != nil {
+			return fmt.Errorf("stream %s: %w", streamName(i), err)
+		}
+	}
 	d.start.control = last
 	if err := d.readLastClose(ctx); err != nil {
 		return err
 	}
-	if err := d.loadNewest(last); err != nil {
+	if err := d.loadNewest(ends); err != nil {
 		return err
 	}
 	if first > d.ingest.control+1 {
@@ -107,14 +113,14 @@ func (d *Detector) readLastClose(ctx context.Context) error {
 
 // loadNewest loads the newest snapshot that can be used. One that cannot is an
 // error, unless Config.Rebuild has it set aside.
-func (d *Detector) loadNewest(controlLast uint64) error {
+func (d *Detector) loadNewest(ends logEnds) error {
 	names, err := d.snapshotNames()
 	if err != nil {
 		return err
 	}
 	for _, path := range slices.Backward(names) {
 		begin := time.Now()
-		err := d.load(path, controlLast)
+		err := d.load(path, ends)
 		if err == nil {
 			d.snapshots.loaded.Store(int64(time.Since(begin)))
 			d.deps.Logger.Info("snapshot loaded", "file", path, "slice", d.ingest.closed, "took", time.Since(begin))
@@ -167,7 +173,7 @@ func (d *Detector) snapshotNames() ([]string, error) {
 }
 
 // load sets the detector to a snapshot.
-func (d *Detector) load(path string, controlLast uint64) error {
+func (d *Detector) load(path string, ends logEnds) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -186,11 +192,30 @@ func (d *Detector) load(path string, controlLast uint64) error {
 	if err != nil {
 		return err
 	}
-	if m.control > controlLast {
-		return fmt.Errorf("its position %d is after the end of the log, %d", m.control, controlLast)
+	if err := ends.reach(m); err != nil {
+		return err
 	}
 	d.ingest, d.graph, d.gaps.whole = m, g, whole
 	d.snapshots.last.Store(uint32(m.closed))
+	return nil
+}
+
+// logEnds are the newest sequence numbers of the log's streams.
+type logEnds struct {
+	control uint64
+	streams [Streams]uint64
+}
+
+// reach returns an error unless the log has all that the state was made from.
+func (e logEnds) reach(m *ingest) error {
+	if m.control > e.control {
+		return fmt.Errorf("its position %d is after the end of the log, %d", m.control, e.control)
+	}
+	for i, at := range m.streams {
+		if at > e.streams[i] {
+			return fmt.Errorf("its position %d in stream %s is after the end of the log, %d", at, streamName(i), e.streams[i])
+		}
+	}
 	return nil
 }
 
