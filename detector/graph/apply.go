@@ -42,7 +42,6 @@ func (g *Graph) Apply(gen flow.Generation, contacts []flow.Contact) {
 
 // applyGroup takes up to group contacts.
 func (g *Graph) applyGroup(gen flow.Generation, contacts []flow.Contact, batch []lookup) {
-	var touched uint32
 	for i := range contacts {
 		c := &contacts[i]
 		if reason := g.admissible(c); reason != Reasons {
@@ -50,18 +49,13 @@ func (g *Graph) applyGroup(gen flow.Generation, contacts []flow.Contact, batch [
 			continue
 		}
 		batch = append(batch, g.orient(c))
-		l := &batch[len(batch)-1]
-		touched += g.hosts[l.lo.Shard].peek(l.hashLo) + g.hosts[l.hi.Shard].peek(l.hashHi)
 	}
 	g.stats.Contacts += uint64(len(batch))
+	g.prefetchHosts(batch)
 	for i := range batch {
 		g.locate(&batch[i])
 	}
-	for i := range batch {
-		if l := &batch[i]; l.known {
-			touched += g.pairs[l.lo.Shard].peek(l.hash)
-		}
-	}
+	g.prefetchPairs(batch)
 	unlinks := g.unlinks
 	for i := range batch {
 		l := &batch[i]
@@ -70,6 +64,36 @@ func (g *Graph) applyGroup(gen flow.Generation, contacts []flow.Contact, batch [
 		}
 		if !l.known || !g.refresh(l) {
 			g.link(l, gen)
+		}
+	}
+}
+
+// prefetchHosts brings what locate will read into the cache. Its loops are
+// short, so that the processor runs ahead over many misses at a time.
+func (g *Graph) prefetchHosts(batch []lookup) {
+	var touched uint32
+	for i := range batch {
+		l := &batch[i]
+		touched += g.hosts[l.lo.Shard].peek(l.hashLo) + g.hosts[l.hi.Shard].peek(l.hashHi)
+	}
+	for i := range batch {
+		l := &batch[i]
+		touched += g.hosts[l.lo.Shard].touch(l.hashLo) + g.hosts[l.hi.Shard].touch(l.hashHi)
+	}
+	g.peeked = touched
+}
+
+// prefetchPairs brings what refresh will read into the cache.
+func (g *Graph) prefetchPairs(batch []lookup) {
+	var touched uint32
+	for i := range batch {
+		if l := &batch[i]; l.known {
+			touched += g.pairs[l.lo.Shard].peek(l.hash)
+		}
+	}
+	for i := range batch {
+		if l := &batch[i]; l.known {
+			touched += g.pairs[l.lo.Shard].touch(l.hash)
 		}
 	}
 	g.peeked = touched

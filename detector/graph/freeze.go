@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"math/bits"
 	"runtime"
 	"slices"
 	"sync"
@@ -90,13 +91,41 @@ func (hs *hosts) sortAdded() []sortKey {
 			keys = append(keys, newSortKey(&e.key, local))
 		}
 	}
-	slices.SortFunc(keys, func(a, b sortKey) int {
-		if a.high != b.high {
-			return cmp.Compare(a.high, b.high)
-		}
-		return cmp.Compare(a.low, b.low)
-	})
-	return keys
+	return sortKeys(keys)
+}
+
+// sortKeys sorts keys: pseudonyms are evenly spread, so that dealing them by
+// their upper bits leaves a few to each bucket. Chosen ones cost no more than
+// an ordinary sort.
+func sortKeys(keys []sortKey) []sortKey {
+	const perBucket = 4
+	width := bits.Len(uint(len(keys) / perBucket))
+	ends := make([]uint32, 1<<width)
+	bucket := func(k sortKey) uint64 { return k.high >> 1 >> (63 - width) }
+	for _, k := range keys {
+		ends[bucket(k)]++
+	}
+	at := uint32(0)
+	for i, size := range ends {
+		ends[i] = at
+		at += size
+	}
+	dealt := make([]sortKey, len(keys))
+	for _, k := range keys {
+		dealt[ends[bucket(k)]] = k
+		ends[bucket(k)]++
+	}
+	at = 0
+	for _, end := range ends {
+		slices.SortFunc(dealt[at:end], func(a, b sortKey) int {
+			if a.high != b.high {
+				return cmp.Compare(a.high, b.high)
+			}
+			return cmp.Compare(a.low, b.low)
+		})
+		at = end
+	}
+	return dealt
 }
 
 // number copies the sorted hosts into the view from vertex base on, and returns

@@ -52,6 +52,14 @@ func (hs *hosts) find(h uint32, p *flow.Pseudonym) (local uint32, ok bool) {
 	return 0, false
 }
 
+// touch brings the entry that find will probably look at into the cache.
+func (hs *hosts) touch(h uint32) uint32 {
+	if local, ok := hs.candidate(h); ok {
+		return hs.entries[local].out
+	}
+	return 0
+}
+
 // host returns the place of h in the store, creating it if needed. The caller
 // links it at once, or drops it. ok is false if the shard has no number left.
 func (g *Graph) host(h *flow.Host, gen flow.Generation) (r ref, ok bool) {

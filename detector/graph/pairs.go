@@ -90,6 +90,14 @@ func (ps *pairs) find(h uint32, lo, hi ref) (local uint32, ok bool) {
 	return 0, false
 }
 
+// touch brings the entry that find will probably look at into the cache.
+func (ps *pairs) touch(h uint32) uint32 {
+	if local, ok := ps.candidate(h); ok {
+		return uint32(ps.entries[local].hi)
+	}
+	return 0
+}
+
 // newPair adds a pair without a live direction, which the caller sets at once.
 // ok is false if the shard has no number left.
 func (g *Graph) newPair(lo, hi ref) (r ref, ok bool) {

@@ -52,6 +52,24 @@ func (x *index) peek(h uint32) uint32 {
 	return x.slots[x.home(h)]
 }
 
+// candidate returns the first place whose tag is h's, without looking at its
+// key; its entry can then be brought into the cache.
+func (x *index) candidate(h uint32) (local uint32, ok bool) {
+	if len(x.slots) == 0 {
+		return 0, false
+	}
+	tag := h << localBits
+	for i := x.home(h); x.slots[i] != 0; {
+		if e := x.slots[i]; e&^localMax == tag {
+			return e&localMax - 1, true
+		}
+		if i++; i == uint32(len(x.slots)) {
+			i = 0
+		}
+	}
+	return 0, false
+}
+
 // insert adds a place that is not in the index; grow must have made room.
 func (x *index) insert(h, local uint32) {
 	i := x.home(h)

@@ -43,7 +43,6 @@ func (n *interner) numbers(to []uint32, ids []uint64) []uint32 {
 	return to
 }
 
-
 // number returns the number of an id, a new one if it has none.
 func (n *interner) number(id uint64) uint32 {
 	if id >= maxSmall {
