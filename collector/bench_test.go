@@ -91,7 +91,7 @@ func BenchmarkToLog(b *testing.B) {
 			cfg := DefaultConfig()
 			cfg.Keys.File = filepath.Join(b.TempDir(), "keys")
 			c, err := New(cfg, Deps{Log: &discard{}, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
-				Now: func() time.Time { return now }, Input: fakeInput{{make(chan []listen.Packet)}}})
+				Now: func() time.Time { return now }, Input: fakeInput{{make(chan []listen.Packet), nil}}})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/flowhound/flowhound/collector/listen"
 	"github.com/flowhound/flowhound/internal/flow"
 )
 
@@ -55,9 +56,10 @@ func TestStopWritesEverything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := startRig(t, setup{})
 		r.sources[0].feed(r.v5("127.0.0.1", record{src: "10.0.0.1", dst: "10.0.0.2"}))
+		r.sources[0].last <- []listen.Packet{r.v5("127.0.0.1", record{src: "10.0.0.3", dst: "10.0.0.2"})}
 		r.stop()
-		if pairs := paired(t, r.log.read(t).contacts); len(pairs) != 1 {
-			t.Errorf("%d pairs after Stop, want 1", len(pairs))
+		if pairs := paired(t, r.log.read(t).contacts); len(pairs) != 2 {
+			t.Errorf("%d pairs after Stop, want 2", len(pairs))
 		}
 		r.conserved()
 		if err := r.Stop(context.Background()); err != nil {

@@ -255,7 +255,10 @@ func paired(t *testing.T, contacts []flow.Contact) (pairs []flow.Contact) {
 }
 
 // fakeSource is a Source that tests feed.
-type fakeSource struct{ batches chan []listen.Packet }
+type fakeSource struct {
+	batches chan []listen.Packet
+	last    chan []listen.Packet // handled after Receive was asked to end, as what waits in a socket is
+}
 
 func (s fakeSource) Receive(ctx context.Context, handle func([]listen.Packet), _ func()) error {
 	for {
@@ -264,6 +267,12 @@ func (s fakeSource) Receive(ctx context.Context, handle func([]listen.Packet), _
 			handle(b)
 			s.batches <- nil
 		case <-ctx.Done():
+			time.Sleep(time.Second)
+			select {
+			case b := <-s.last:
+				handle(b)
+			default:
+			}
 			return nil
 		}
 	}
@@ -326,7 +335,7 @@ func newRig(t *testing.T, s setup) *rig {
 		r.log = newMemLog()
 	}
 	for range max(s.workers, 1) {
-		r.sources = append(r.sources, fakeSource{make(chan []listen.Packet)})
+		r.sources = append(r.sources, fakeSource{make(chan []listen.Packet), make(chan []listen.Packet, 1)})
 	}
 	cfg := DefaultConfig()
 	cfg.Name, cfg.Contacts, cfg.ContactsIPv6 = "pop-1", 1024, 256

@@ -40,15 +40,15 @@ type Table struct {
 	baseMS  int64 // times in slots are relative to it
 	records uint64
 
-	pend [wide]pending
-	sink uint64 // keeps the touching loads alive
+	pend   [wide]pending
+	hashes [wide]uint64
+	sink   uint64 // keeps the touching loads alive
 }
 
 type key6 [4]uint64
 
 // pending is one record between the two passes.
 type pending struct {
-	hash uint64
 	key4 uint64
 	key6 key6
 	from int // 0: the lower address sent, 1: the higher one
@@ -79,6 +79,7 @@ func (t *Table) Add(records []flow.Record, slices []flow.Slice) int {
 			break
 		}
 		t.prepare(records[done:done+n], slices[done:done+n])
+		t.touch(n)
 		t.update(records[done:done+n], slices[done:done+n])
 		t.records += uint64(n)
 		done += n
@@ -86,8 +87,7 @@ func (t *Table) Add(records []flow.Record, slices []flow.Slice) int {
 	return done
 }
 
-// prepare computes keys and hashes and loads the first slot of each record, so
-// that the cache misses overlap.
+// prepare computes the keys and hashes of up to wide records.
 func (t *Table) prepare(records []flow.Record, slices []flow.Slice) {
 	for i := range records {
 		r, p := &records[i], &t.pend[i]
@@ -99,13 +99,30 @@ func (t *Table) prepare(records []flow.Record, slices []flow.Slice) {
 				a, b, p.from = b, a, 1
 			}
 			p.key4 = uint64(a)<<32 | uint64(b)
-			p.hash = t.hash4(p.key4, slices[i])
-			t.sink += uint64(t.v4.slots[p.hash>>t.v4.shift].slice)
+			t.hashes[i] = t.hash4(p.key4, slices[i])
 			continue
 		}
 		p.key6, p.from = pairKey6(&r.Src, &r.Dst)
-		p.hash = t.hash6(&p.key6, slices[i])
-		t.sink += uint64(t.v6.slots[p.hash>>t.v6.shift].slice)
+		t.hashes[i] = t.hash6(&p.key6, slices[i])
+	}
+}
+
+// touch loads the first slot of each of n records. The loop is as short as can
+// be, because the cache misses overlap only within the processor's window of
+// some hundred instructions.
+func (t *Table) touch(n int) {
+	v4, shift, sink := t.v4.slots, t.v4.shift, uint64(0)
+	for _, h := range t.hashes[:n] {
+		sink += uint64(v4[h>>shift].slice)
+	}
+	t.sink += sink
+	if t.v6.used == 0 {
+		return
+	}
+	for i, h := range t.hashes[:n] {
+		if !t.pend[i].is4 {
+			t.sink += uint64(t.v6.slots[h>>t.v6.shift].slice)
+		}
 	}
 }
 
@@ -113,9 +130,9 @@ func (t *Table) update(records []flow.Record, slices []flow.Slice) {
 	for i := range records {
 		p := &t.pend[i]
 		if p.is4 {
-			t.v4.find(p.hash, p.key4, slices[i]).add(&records[i], p.from, t.baseMS)
+			t.v4.find(t.hashes[i], p.key4, slices[i]).add(&records[i], p.from, t.baseMS)
 		} else {
-			t.v6.find(p.hash, p.key6, slices[i]).add(&records[i], p.from, t.baseMS)
+			t.v6.find(t.hashes[i], p.key6, slices[i]).add(&records[i], p.from, t.baseMS)
 		}
 	}
 }
