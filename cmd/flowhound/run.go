@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bytes"
-	"fmt"
 	"io"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
 	"github.com/flowhound/flowhound/internal/app"
@@ -124,17 +121,8 @@ defaults: a starting point for your own file.`,
 
 // printConfig prints cfg with the keys of the file, in either format.
 func printConfig(w io.Writer, cfg app.Config, output outputFormat) error {
-	var text bytes.Buffer
-	if err := config.Dump(&text, cfg, app.ConfigDocs()); err != nil {
-		return fmt.Errorf("print the configuration: %w", err)
-	}
 	if output == outputJSON {
-		var keys any
-		if err := yaml.Unmarshal(text.Bytes(), &keys); err != nil {
-			return fmt.Errorf("print the configuration: %w", err)
-		}
-		return printJSON(w, keys)
+		return config.DumpJSON(w, cfg)
 	}
-	_, err := text.WriteTo(w)
-	return err
+	return config.Dump(w, cfg, app.ConfigDocs())
 }

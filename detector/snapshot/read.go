@@ -45,7 +45,7 @@ type reader struct {
 	hosts    []graph.SavedHost
 	pairs    []graph.SavedPair
 	oldest   flow.Slice
-	header   []byte
+	header   []byte // its parts so far
 	restorer *graph.Restorer
 	ended    bool
 }
@@ -113,8 +113,10 @@ func (r *reader) block() error {
 // follows reports whether a block of kind k may come after one of kind last.
 func follows(last, k kind) bool {
 	switch k {
-	case kindHeader, kindWindow:
-		return last == k-1
+	case kindHeader:
+		return last == 0 || last == kindHeader
+	case kindWindow:
+		return last == kindHeader
 	case kindHosts, kindPairs, kindEnd:
 		return kindWindow <= last && last <= k && last != kindEnd
 	}
@@ -126,7 +128,7 @@ func follows(last, k kind) bool {
 func (r *reader) take(k kind, payload []byte, before uint32) (err error) {
 	switch k {
 	case kindHeader:
-		r.header = append([]byte{}, payload...)
+		r.header = append(r.header, payload...)
 	case kindWindow:
 		var window graph.Window
 		if window, err = parseWindow(payload); err != nil {

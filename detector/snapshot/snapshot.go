@@ -39,7 +39,7 @@ const (
 type kind uint8
 
 const (
-	kindHeader kind = iota + 1 // the component's header
+	kindHeader kind = iota + 1 // the component's header, or its next part
 	kindWindow
 	kindHosts
 	kindPairs
@@ -71,16 +71,18 @@ func blockSum(number uint64, head [headSize]byte, payload []byte) uint32 {
 	return crc32.Update(sum, castagnoli, payload)
 }
 
-// Write writes the component's header, of at most 1 MiB, and the graph, which
-// can be read meanwhile but not changed. It leaves syncing to the caller.
+// Write writes the component's header, over as many blocks as it needs, and the
+// graph, which can be read meanwhile but not changed. It leaves syncing to the
+// caller.
 func Write(w io.Writer, header []byte, g *graph.Graph) error {
-	if len(header) > maxPayload {
-		return fmt.Errorf("write snapshot: header of %d bytes: want at most %d", len(header), maxPayload)
-	}
 	buffered := bufio.NewWriterSize(w, 1<<18)
 	out := &writer{w: buffered}
 	out.write(binary.LittleEndian.AppendUint16([]byte(magic), Version))
-	out.block(kindHeader, header)
+	for first := true; first || len(header) > 0; first = false {
+		n := min(len(header), maxPayload)
+		out.block(kindHeader, header[:n])
+		header = header[n:]
+	}
 	if err := g.Save(out); err != nil {
 		return fmt.Errorf("write snapshot: %w", err)
 	}

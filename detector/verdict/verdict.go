@@ -34,8 +34,9 @@ import (
 
 // Config says what stands out.
 type Config struct {
-	// Threshold is the least contrast of a suspect; default 1.15, the group
-	// keeps 15 % more peers than the null graph's best plus one.
+	// Threshold is the least contrast of a suspect; default 1.5, the group
+	// keeps half as many peers more than the null graph's best plus one. Lower
+	// values find sparser overlays and more file sharers.
 	Threshold float64 `yaml:"threshold"`
 	// MinCore is the least number of peers that a suspect keeps within its
 	// group; default 3, for in sparse graphs groups of 2 occur by chance.
@@ -53,7 +54,7 @@ type Config struct {
 
 // DefaultConfig returns the defaults that Config documents.
 func DefaultConfig() Config {
-	return Config{Threshold: 1.15, MinCore: 3, MaxSuspects: 10_000, SeedRatio: 4, SeedPeers: 2}
+	return Config{Threshold: 1.5, MinCore: 3, MaxSuspects: 10_000, SeedRatio: 4, SeedPeers: 2}
 }
 
 // Validate reports a field out of its range.

@@ -122,25 +122,26 @@ func (n network) rates(v Verdict, seeds []graph.Vertex) (tpr, fpr float64) {
 // clients on popular servers, is what false alarms come from; it reaches half
 // of a Kademlia bot's score, and comes close to that of Chord.
 func TestFindsOverlaysWithoutSeeds(t *testing.T) {
-	f := func(family botnet.Family, seed uint64, most float64) {
+	f := func(family botnet.Family, seed uint64, least, most float64) {
 		t.Helper()
 		net := draw(t, family, 20_000, 0.01, seed)
 		_, v := judge(t, net.view, nil, DefaultConfig())
 		tpr, fpr := net.rates(v, nil)
 		t.Logf("%s seed %d: TPR %.4f FPR %.5f, %d clusters", family, seed, tpr, fpr, len(v.Clusters))
-		if tpr < 0.99 || fpr > most {
-			t.Errorf("%s seed %d: TPR %.4f FPR %.5f, want ≥ 0.99 and ≤ %v", family, seed, tpr, fpr, most)
+		if tpr < least || fpr > most {
+			t.Errorf("%s seed %d: TPR %.4f FPR %.5f, want ≥ %v and ≤ %v", family, seed, tpr, fpr, least, most)
 		}
-		if c := v.Clusters[0]; c.Hosts < len(net.bots)*99/100 {
+		if c := v.Clusters[0]; float64(c.Hosts) < least*float64(len(net.bots)) {
 			t.Errorf("%s seed %d: largest cluster has %d hosts, want the botnet's %d", family, seed, c.Hosts, len(net.bots))
 		}
 	}
 	for seed := range uint64(5) {
-		f(botnet.Kademlia, seed, 0.01)
+		f(botnet.Kademlia, seed, 0.99, 0.002)
 	}
-	for _, family := range []botnet.Family{botnet.Kademlia20, botnet.Chord, botnet.KoordeLogN} {
-		f(family, 0, 0.02)
-	}
+	f(botnet.Kademlia20, 0, 0.99, 0.002)
+	f(botnet.KoordeLogN, 0, 0.99, 0.01)
+	// A Chord bot in so small a network keeps 1.2 to 2 times the null's core.
+	f(botnet.Chord, 0, 0.95, 0.01)
 }
 
 // Seeds find what the contrast alone does not, at a bounded price, and take
@@ -200,7 +201,7 @@ func hand() Input {
 	in.Client = []float64{.12, .11, .11, .11, .11, .11, .2, .05, .04, .04}
 	in.Server = []float64{.1, .1, .1, .1, .1, .1, .1, .1, .1, .1}
 	in.Contrast = core.Result{
-		Score: []float64{2.5, 2.5, 2.5, 2.5, 2.5, 2.6, 1.2, 1.2, .5, 0},
+		Score: []float64{2.5, 2.5, 2.5, 2.5, 2.5, 2.6, 1.6, 1.6, .5, 0},
 		Cap:   []uint32{8, 8, 8, 8, 8, 8, 6, 6, 6, 0},
 		Core:  []uint32{5, 5, 5, 5, 5, 5, 3, 3, 1, 0},
 		Caps:  []uint32{6, 8}, Null: []uint32{1, 1},
@@ -241,7 +242,7 @@ func TestJudgeByHand(t *testing.T) {
 	}
 	cfg = DefaultConfig()
 	cfg.MinCore = 4
-	if v := Judge(hand(), cfg); len(v.Suspects) != 6 || v.Scores[6] != 1.2 {
+	if v := Judge(hand(), cfg); len(v.Suspects) != 6 || v.Scores[6] != 1.6 {
 		t.Errorf("min core 4: got %d suspects, score %v", len(v.Suspects), v.Scores[6])
 	}
 }

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"bytes"
 	"encoding"
+	"encoding/json"
 	"fmt"
 	"io"
 	"reflect"
@@ -10,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/goccy/go-yaml"
 )
 
 // Dump writes a configuration struct (or a pointer to one) as a file that
@@ -167,4 +171,20 @@ func wrap(text string, width int) []string {
 		lines = append(lines, line)
 	}
 	return lines
+}
+
+// DumpJSON writes a configuration struct (or a pointer to one) as indented
+// JSON with the keys of the file.
+func DumpJSON(w io.Writer, root any) error {
+	var text bytes.Buffer
+	if err := Dump(&text, root, nil); err != nil {
+		return err
+	}
+	var keys any
+	if err := yaml.Unmarshal(text.Bytes(), &keys); err != nil {
+		return fmt.Errorf("configuration as JSON: %w", err)
+	}
+	out := json.NewEncoder(w)
+	out.SetIndent("", "  ")
+	return out.Encode(keys)
 }
