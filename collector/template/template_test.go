@@ -1,0 +1,222 @@
+package template_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/flowhound/flowhound/collector/template"
+)
+
+var key = template.MakeKey(template.IPFIX, 7, 256)
+
+func TestKey(t *testing.T) {
+	k := template.MakeKey(9, 0xffffffff, 65535)
+	if k.Version() != 9 || k.Domain() != 0xffffffff || k.ID() != 65535 {
+		t.Errorf("got %d %d %d", k.Version(), k.Domain(), k.ID())
+	}
+}
+
+func compile(t *testing.T, fields ...template.Field) *template.Template {
+	t.Helper()
+	c, err := template.Compile(key, false, 0, fields, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestCompile: ops of fixed records.
+func TestCompile(t *testing.T) {
+	c := compile(t, template.Field{ID: 4, Length: 1}, template.Field{ID: 8, Length: 4}, template.Field{ID: 27, Length: 16},
+		template.Field{ID: 1, Length: 8}, template.Field{ID: 12, Length: 4}, template.Field{ID: 999, Length: 3})
+	want := []template.Op{
+		{Offset: 1, Shift: 32, Slot: template.Src4},
+		{Offset: 29, Shift: 32, Slot: template.Dst4},
+		{Offset: 5, Shift: 0, Slot: template.Src6},
+		{Offset: 0, Shift: 56, Slot: template.Proto},
+		{Offset: 21, Shift: 0, Slot: template.Bytes},
+	}
+	if !slices.Equal(c.Ops, want) || c.Length != 36 || len(c.Runs) != 0 || !c.HasAddresses() || c.Has(template.Dst6) {
+		t.Errorf("got %+v", c)
+	}
+}
+
+// TestCompileVariable: a record of fixed runs between variable fields.
+func TestCompileVariable(t *testing.T) {
+	c := compile(t, template.Field{ID: 7, Length: 2}, template.Field{ID: 82, Length: 65535}, template.Field{ID: 83, Length: 65535},
+		template.Field{ID: 11, Length: 2}, template.Field{ID: 4, Length: 1})
+	want := []template.Op{
+		{Offset: 0, Segment: 0, Shift: 48, Slot: template.SrcPort},
+		{Offset: 0, Segment: 2, Shift: 48, Slot: template.DstPort},
+		{Offset: 2, Segment: 2, Shift: 56, Slot: template.Proto},
+	}
+	if !slices.Equal(c.Ops, want) || c.Length != 7 || !slices.Equal(c.Runs, []uint16{2, 0}) || c.Tail != 3 {
+		t.Errorf("got %+v", c)
+	}
+}
+
+// TestCompilePreference: of several elements for one slot the best wins, of
+// equal ones the first, and lengths that cannot be are passed over.
+func TestCompilePreference(t *testing.T) {
+	f := func(slot template.Slot, offset uint16, fields ...template.Field) {
+		t.Helper()
+		c := compile(t, fields...)
+		if len(c.Ops) != 1 || c.Ops[0].Slot != slot || c.Ops[0].Offset != offset {
+			t.Errorf("%+v: got %+v, want slot %d at %d", fields, c.Ops, slot, offset)
+		}
+	}
+	f(template.Bytes, 0, template.Field{ID: 1, Length: 4}, template.Field{ID: 85, Length: 4}, template.Field{ID: 23, Length: 4})
+	f(template.Bytes, 8, template.Field{ID: 23, Length: 4}, template.Field{ID: 85, Length: 4}, template.Field{ID: 1, Length: 4})
+	f(template.Bytes, 0, template.Field{ID: 1, Length: 4}, template.Field{ID: 1, Length: 8})
+	f(template.Bytes, 0, template.Field{ID: 1, Length: 8}, template.Field{ID: 1, Length: 0})
+	f(template.Bytes, 9, template.Field{ID: 1, Length: 9}, template.Field{ID: 85, Length: 4})
+	f(template.ReverseBytes, 0, template.Field{ID: 1, Length: 4, Enterprise: 29305}, template.Field{ID: 232, Length: 4})
+	if c := compile(t, template.Field{ID: 150, Length: 4}, template.Field{ID: 152, Length: 8}, template.Field{ID: 21, Length: 4}); c.StartClock != template.UnixMillis || c.EndClock != template.Uptime {
+		t.Errorf("clocks: got %d and %d", c.StartClock, c.EndClock)
+	}
+}
+
+// TestCompileScopes: the scope types of v9 are numbers of their own, those of
+// IPFIX are not.
+func TestCompileScopes(t *testing.T) {
+	fields := []template.Field{{ID: 1, Length: 4}, {ID: 34, Length: 4}}
+	for version, want := range map[uint8]bool{9: false, 10: true} {
+		c, err := template.Compile(template.MakeKey(version, 0, 256), true, 1, fields, nil)
+		if err != nil || c.Has(template.Bytes) != want || !c.Has(template.Interval) || c.Length != 8 {
+			t.Errorf("version %d: got %+v, %v", version, c, err)
+		}
+	}
+}
+
+func TestCompileErrors(t *testing.T) {
+	f := func(want error, fields ...template.Field) {
+		t.Helper()
+		if _, err := template.Compile(key, false, 0, fields, nil); !errors.Is(err, want) {
+			t.Errorf("%d fields: got %v, want %v", len(fields), err, want)
+		}
+	}
+	f(template.ErrEmpty)
+	f(template.ErrEmpty, template.Field{ID: 8}, template.Field{ID: 12})
+	f(template.ErrLimit, slices.Repeat([]template.Field{{ID: 1, Length: 1}}, 513)...)
+	f(template.ErrLimit, template.Field{ID: 94, Length: 65534}, template.Field{ID: 95, Length: 2})
+	f(template.ErrLimit, template.Field{ID: 94, Length: 65534}, template.Field{ID: 95, Length: 65535}, template.Field{ID: 95, Length: 65534})
+	f(nil, template.Field{ID: 94, Length: 65534}, template.Field{ID: 95, Length: 1})
+	f(nil, slices.Repeat([]template.Field{{ID: 1, Length: 65535}}, 512)...)
+}
+
+func words(ws ...uint16) (b []byte) {
+	for _, w := range ws {
+		b = binary.BigEndian.AppendUint16(b, w)
+	}
+	return b
+}
+
+// TestNext: the walk of template sets, RFC 7011 §3.4 and RFC 3954 §5.2, §6.1.
+func TestNext(t *testing.T) {
+	f := func(name string, body []byte, version uint8, options bool, want string, wantErr error, wantRest int) {
+		t.Helper()
+		rec, rest, err := template.Next(body, version, options)
+		got := fmt.Sprintf("id %d fields %d scopes %d bytes %d", rec.ID, rec.Fields, rec.Scopes, len(rec.Bytes))
+		if got != want || !errors.Is(err, wantErr) || len(rest) != wantRest {
+			t.Errorf("%s: got %s, rest %d, %v; want %s, rest %d, %v", name, got, len(rest), err, want, wantRest, wantErr)
+		}
+	}
+	next := words(257, 1, 8, 4)
+	two := append(words(256, 2, 8, 4, 12, 4), next...)
+	f("v9", two, 9, false, "id 256 fields 2 scopes 0 bytes 12", nil, 8)
+	f("IPFIX", two, 10, false, "id 256 fields 2 scopes 0 bytes 12", nil, 8)
+	f("IPFIX enterprise", append(words(256, 1, 0x8001, 4, 0, 9), next...), 10, false, "id 256 fields 1 scopes 0 bytes 12", nil, 8)
+	f("v9 has no enterprises", append(words(256, 1, 0x8001, 4), next...), 9, false, "id 256 fields 1 scopes 0 bytes 8", nil, 8)
+	f("v9 options", append(words(256, 4, 8, 1, 4, 34, 4, 35, 1), next...), 9, true, "id 256 fields 3 scopes 1 bytes 18", nil, 8)
+	f("IPFIX options", append(words(256, 2, 1, 149, 4, 34, 4), next...), 10, true, "id 256 fields 2 scopes 1 bytes 14", nil, 8)
+	f("padding", make([]byte, 40), 10, false, "id 0 fields 0 scopes 0 bytes 0", nil, 0)
+	f("short padding", make([]byte, 3), 10, false, "id 0 fields 0 scopes 0 bytes 0", nil, 0)
+	f("withdrawal", append(words(256, 0), next...), 10, false, "id 256 fields 0 scopes 0 bytes 4", template.ErrWithdrawal, 8)
+	f("options withdrawal", append(words(256, 0), next...), 10, true, "id 256 fields 0 scopes 0 bytes 4", template.ErrWithdrawal, 8)
+	f("v9 without fields", append(words(256, 0), next...), 9, false, "id 256 fields 0 scopes 0 bytes 4", template.ErrEmpty, 8)
+	f("no bytes", append(words(256, 1, 8, 0), next...), 9, false, "id 256 fields 1 scopes 0 bytes 8", template.ErrEmpty, 8)
+	f("low id", append(words(255, 1, 8, 4), next...), 9, false, "id 255 fields 1 scopes 0 bytes 8", template.ErrMalformed, 8)
+	f("count too high", words(256, 3, 8, 4, 12, 4), 9, false, "id 256 fields 3 scopes 0 bytes 0", template.ErrMalformed, 0)
+	f("enterprise cut off", words(256, 1, 0x8001, 4, 0), 10, false, "id 256 fields 1 scopes 0 bytes 0", template.ErrMalformed, 0)
+	f("more scopes than fields", words(256, 1, 2, 149, 4, 34, 4), 10, true, "id 256 fields 1 scopes 2 bytes 0", template.ErrMalformed, 0)
+	f("options header cut off", words(256, 1), 10, true, "id 256 fields 0 scopes 0 bytes 0", template.ErrMalformed, 0)
+	f("above the cap", append(append(words(256, 513), make([]byte, 513*4)...), next...), 9, false, "id 256 fields 513 scopes 0 bytes 2056", template.ErrLimit, 8)
+	f("zeros then ones", append(make([]byte, 40), 1), 9, false, "id 0 fields 0 scopes 0 bytes 0", template.ErrMalformed, 0)
+}
+
+func TestCache(t *testing.T) {
+	c := template.NewCache()
+	raw := words(256, 1, 8, 4)
+	one, _ := template.Compile(key, false, 0, []template.Field{{ID: 8, Length: 4}}, raw)
+	if changed, evicted := c.Learn(one); changed || evicted || c.Lookup(key) != one || c.Size() != one.Size() {
+		t.Errorf("first: changed %v, evicted %v, size %d", changed, evicted, c.Size())
+	}
+	if !c.Unchanged(key, false, slices.Clone(raw)) || c.Unchanged(key, true, raw) || c.Unchanged(key+1, false, raw) {
+		t.Error("Unchanged does not compare kind, key and bytes")
+	}
+	two, _ := template.Compile(key, false, 0, []template.Field{{ID: 12, Length: 4}}, words(256, 1, 12, 4))
+	if changed, _ := c.Learn(two); !changed || c.Lookup(key) != two || c.Len() != 1 {
+		t.Error("a new layout does not replace the old one")
+	}
+	for i := range uint16(template.MaxTemplates) {
+		tpl, _ := template.Compile(template.MakeKey(9, 0, 256+i), false, 0, []template.Field{{ID: 8, Length: 4}}, raw)
+		if _, evicted := c.Learn(tpl); evicted != (i == template.MaxTemplates-1) {
+			t.Fatalf("template %d: evicted %v", i, evicted)
+		}
+	}
+	size := 0
+	for _, tpl := range c.All() {
+		size += tpl.Size()
+	}
+	if c.Len() != template.MaxTemplates || c.Lookup(key) != nil || c.Size() != size {
+		t.Errorf("%d templates of %d bytes, want %d of %d without the oldest", c.Len(), c.Size(), template.MaxTemplates, size)
+	}
+	c.Forget(template.MakeKey(9, 0, 256))
+	c.Forget(key)
+	if c.Len() != template.MaxTemplates-1 || c.Size() != size-one.Size() {
+		t.Errorf("after Forget: %d templates of %d bytes", c.Len(), c.Size())
+	}
+}
+
+func TestSamplers(t *testing.T) {
+	c := template.NewCache()
+	if c.SamplerRate(9, 1, 1) != 0 || c.DomainRate(9, 1) != 0 {
+		t.Error("an empty cache knows rates")
+	}
+	c.SetSampler(9, 1, 1, 100)
+	c.SetDomainRate(9, 1, 200)
+	if c.SamplerRate(9, 1, 1) != 100 || c.SamplerRate(9, 2, 1) != 0 || c.SamplerRate(10, 1, 1) != 0 || c.DomainRate(9, 1) != 200 {
+		t.Error("rates of version, domain and id are mixed")
+	}
+	for i := range uint64(2 * template.MaxSamplers) {
+		if ok := c.SetSampler(9, 3, i, 5); ok != (i < template.MaxSamplers-2) {
+			t.Fatalf("sampler %d: kept %v", i, ok)
+		}
+	}
+	if !c.SetSampler(9, 1, 1, 7) || c.SamplerRate(9, 1, 1) != 7 {
+		t.Error("a known sampler cannot change in a full cache")
+	}
+}
+
+// FuzzNext walks sets: it ends, stays inside, and what it calls whole is.
+func FuzzNext(f *testing.F) {
+	f.Add(words(256, 2, 8, 4, 12, 4, 257, 1, 0x8001, 4, 0, 9), uint8(10), false)
+	f.Add(words(256, 4, 8, 1, 4, 34, 4, 35, 1), uint8(9), true)
+	f.Add(words(256, 0, 257, 2, 1, 149, 4, 34, 4), uint8(10), true)
+	f.Fuzz(func(t *testing.T, body []byte, version uint8, options bool) {
+		body = body[:len(body):len(body)]
+		for len(body) > 0 {
+			rec, rest, err := template.Next(body, 9+version%2, options)
+			if len(rest) >= len(body) {
+				t.Fatalf("no progress: %d of %d bytes left", len(rest), len(body))
+			}
+			if err == nil && len(rec.Bytes) > 0 && (rec.Fields < 1 || rec.Fields > template.MaxFields || len(rec.Bytes) < 4+4*rec.Fields || rec.ID < 256) {
+				t.Fatalf("got %+v", rec)
+			}
+			body = rest
+		}
+	})
+}
