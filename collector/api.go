@@ -78,7 +78,7 @@ func (c *Collector) Status() Status {
 	if !failing.IsZero() {
 		s.LogFailing = time.Since(failing).Seconds()
 	}
-	workers := c.running()
+	workers := c.active()
 	s.Workers = len(workers)
 	for _, w := range workers {
 		d := w.decoder.Stats()
@@ -95,11 +95,11 @@ func (c *Collector) Status() Status {
 	return s
 }
 
-// running returns the workers once they run.
-func (c *Collector) running() []*worker {
+// active returns the workers once they run.
+func (c *Collector) active() []*worker {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.started {
+	if !c.running {
 		return nil
 	}
 	return c.workers
@@ -128,7 +128,7 @@ func (c *Collector) Exporters() []ExporterStatus {
 	nowMS := c.deps.Now().UnixMilli()
 	a := c.access.Load()
 	list := []ExporterStatus{}
-	for _, e := range mergeExporters(c.running()) {
+	for _, e := range mergeExporters(c.active()) {
 		s := ExporterStatus{
 			Name: a.name(e.Address), Configured: true,
 			Packets: e.Packets, Records: e.Records, Options: e.Options, Dropped: e.Dropped, Held: e.Held,

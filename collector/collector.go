@@ -77,6 +77,8 @@ type Collector struct {
 	permuter *pseudonym.Permuter // the flusher's
 	input    Input
 	workers  []*worker
+	started  time.Time
+	clock    steady // the flusher's
 
 	receiving, publishing context.Context
 	stopReceiving         context.CancelFunc
@@ -94,7 +96,7 @@ type Collector struct {
 	ratesMS int64
 	seeds   int
 	naming  *pseudonym.Permuter // for listings
-	started bool
+	running bool
 
 	writeErr error // why the publisher ended, nil if it had written everything
 }
@@ -151,7 +153,9 @@ func (c *Collector) Start(ctx context.Context) error {
 	if err := c.open(); err != nil {
 		return err
 	}
-	nowMS := c.deps.Now().UnixMilli()
+	c.started = c.deps.Now()
+	nowMS := c.started.UnixMilli()
+	c.clock.ahead(nowMS, 0)
 	if err := c.publisher.claim(ctx, c.cfg.Name, nowMS); err != nil {
 		return err
 	}
@@ -167,6 +171,9 @@ func (c *Collector) Start(ctx context.Context) error {
 // openKeys reads the key file, or makes it.
 func (c *Collector) openKeys() (*pseudonym.KeyFile, error) {
 	k := c.cfg.Keys
+	if k.File == "" {
+		return nil, errors.New("keys.file: want a path")
+	}
 	f, err := pseudonym.ReadKeyFile(k.File)
 	if errors.Is(err, fs.ErrNotExist) {
 		if f, err = pseudonym.CreateKeyFile(k.File, k.Realm, k.IPv6Prefix); err == nil {
@@ -187,7 +194,11 @@ func (c *Collector) openKeys() (*pseudonym.KeyFile, error) {
 func (c *Collector) open() error {
 	c.input = c.deps.Input
 	if c.input == nil {
-		s, err := listen.Open(listen.Config{Addresses: c.cfg.Listen, Workers: c.cfg.Workers,
+		addresses := c.cfg.Listen
+		if len(c.deps.Files) > 0 {
+			addresses = nil // the service manager says where to listen
+		}
+		s, err := listen.Open(listen.Config{Addresses: addresses, Workers: c.cfg.Workers,
 			ReceiveBuffer: c.cfg.ReceiveBuffer, Files: c.deps.Files})
 		if err != nil {
 			return err
@@ -264,7 +275,7 @@ func (c *Collector) run() {
 		c.writeErr = err
 	})
 	c.mu.Lock()
-	c.started = true
+	c.running = true
 	c.mu.Unlock()
 }
 
@@ -294,9 +305,9 @@ func (c *Collector) Stop(ctx context.Context) error {
 
 func (c *Collector) stop(ctx context.Context) error {
 	c.mu.Lock()
-	started := c.started
+	running := c.running
 	c.mu.Unlock()
-	if !started {
+	if !running {
 		if c.input != nil {
 			return c.input.Close()
 		}
@@ -344,6 +355,8 @@ func (c *Collector) Reload(ctx context.Context, cfg Config) error {
 			return err
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
 	if err := c.setSeeds(ctx, seeds); err != nil {
 		return err
 	}

@@ -52,8 +52,9 @@ func (c *Collector) flushLoop(stop <-chan struct{}) {
 // never waits for the log. A window without contacts is queued only if it ends
 // a slice.
 func (c *Collector) flush(why trigger) {
-	nowMS := c.deps.Now().UnixMilli()
-	ended, ends := c.nextEnded(nowMS)
+	now := c.deps.Now()
+	nowMS := now.UnixMilli()
+	ended, ends := c.nextEnded(nowMS, now.Sub(c.started).Milliseconds())
 	w := c.collect(ended, nowMS)
 
 	c.mu.Lock()
@@ -73,10 +74,21 @@ func (c *Collector) flush(why trigger) {
 }
 
 // nextEnded returns the newest slice that is over, and whether it was not
-// before. A clock that goes back does not take slices back.
-func (c *Collector) nextEnded(nowMS int64) (ended flow.Slice, ends bool) {
+// before. A clock that goes back does not take slices back; one that was set
+// ahead ends none until it is believed. ageMS is the monotonic time since the
+// start.
+func (c *Collector) nextEnded(nowMS, ageMS int64) (ended flow.Slice, ends bool) {
+	held := c.clock.jumped
+	ahead := c.clock.ahead(nowMS, ageMS)
+	if ahead != held {
+		c.deps.Logger.Warn("clock set ahead: no slice ends until it is set back or has stayed so",
+			"held", ahead, "patience", clockTrust)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if ahead {
+		return c.ended, false
+	}
 	ended, ok := endedBy(nowMS, c.cfg.Grace.Milliseconds(), c.cfg.Slice.Milliseconds())
 	if !ok || ended <= c.ended {
 		return c.ended, false

@@ -5,10 +5,7 @@ import "slices"
 // Listening returns the addresses that the collector's sockets are bound to,
 // host:port, each once.
 func (c *Collector) Listening() []string {
-	c.mu.Lock()
-	started := c.started
-	c.mu.Unlock()
-	if !started {
+	if c.active() == nil {
 		return nil
 	}
 	var addresses []string

@@ -40,7 +40,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 func (m *metrics) snapshot() *snapshot {
 	c := m.c
 	s := &snapshot{status: c.Status()}
-	for _, w := range c.running() {
+	for _, w := range c.active() {
 		s.workers = append(s.workers, w.stats())
 		s.decode = append(s.decode, w.decoder.Stats())
 	}
@@ -57,7 +57,7 @@ func (m *metrics) snapshot() *snapshot {
 
 func (m *metrics) collectSockets(ch chan<- prometheus.Metric) {
 	ports := make(map[string][]listen.SocketStats)
-	if len(m.c.running()) > 0 {
+	if len(m.c.active()) > 0 {
 		for _, s := range m.c.input.Stats() {
 			_, port, err := net.SplitHostPort(s.Address)
 			if err != nil {
@@ -83,7 +83,7 @@ func (m *metrics) collectExporters(ch chan<- prometheus.Metric) {
 	for _, e := range a.exporters {
 		names[e.Name] = nil
 	}
-	for _, e := range mergeExporters(m.c.running()) {
+	for _, e := range mergeExporters(m.c.active()) {
 		n := a.name(e.Address)
 		names[n] = append(names[n], e)
 	}
