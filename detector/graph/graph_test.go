@@ -227,3 +227,29 @@ func TestFromLinks(t *testing.T) {
 		t.Errorf("link 0 → 4: got %+v %v", l, ok)
 	}
 }
+
+// Readers may ask while contacts arrive; the race detector watches.
+func TestReadersWhileApplying(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 1))
+	g := New(DefaultConfig())
+	g.Apply(1, randomContacts(rng, 100, 300, 100))
+	v := g.Freeze()
+	more := randomContacts(rng, 100, 3000, 105)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.Apply(1, more)
+		g.Expire(108)
+		g.Freeze()
+	}()
+	for x := range Vertex(v.Len()) {
+		for _, y := range v.Out.Of(x) {
+			v.Link(x, y)
+		}
+		g.Stats()
+	}
+	<-done
+	if g.Oldest() != 108 {
+		t.Errorf("oldest: got %d, want 108", g.Oldest())
+	}
+}

@@ -26,7 +26,7 @@ func Read(r io.Reader, cfg graph.Config) (header []byte, g *graph.Graph, err err
 		}
 	}
 	if _, err := in.r.ReadByte(); !errors.Is(err, io.EOF) {
-		return nil, nil, fmt.Errorf("read snapshot: block %d: something follows the end (%v)", in.blocks, err)
+		return nil, nil, fmt.Errorf("read snapshot: block %d: it follows the end (%v)", in.blocks, err)
 	}
 	if g, err = in.restorer.Graph(); err != nil {
 		return nil, nil, fmt.Errorf("read snapshot: %w", err)

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -104,26 +105,34 @@ func small(t testing.TB) []byte {
 // error says where.
 func TestEveryByteCounts(t *testing.T) {
 	good := small(t)
-	f := func(what string, b []byte, named bool) {
+	f := func(what string, b []byte, block int) {
 		t.Helper()
 		_, g, err := Read(bytes.NewReader(b), graph.DefaultConfig())
 		if err == nil || g != nil {
 			t.Fatalf("%s: got no error", what)
 		}
-		if named && !strings.Contains(err.Error(), "block ") {
-			t.Errorf("%s: error does not name the block: %v", what, err)
+		if block >= 0 && !strings.HasPrefix(err.Error(), fmt.Sprintf("read snapshot: block %d: ", block)) {
+			t.Errorf("%s: got %v, want block %d named", what, err, block)
 		}
 	}
 	for i := range good {
 		for _, flip := range []byte{1, 0x80, 0xff} {
 			b := slices.Clone(good)
 			b[i] ^= flip
-			f(fmt.Sprintf("byte %d of %d flipped by %#x", i, len(good), flip), b, i >= 8)
+			f(fmt.Sprintf("byte %d of %d flipped by %#x", i, len(good), flip), b, blockAt(good, i))
 		}
-		f(fmt.Sprintf("cut to %d of %d bytes", i, len(good)), good[:i], i >= 8)
+		f(fmt.Sprintf("cut to %d of %d bytes", i, len(good)), good[:i], blockAt(good, i))
 	}
-	f("a byte more", append(slices.Clone(good), 0), true)
-	f("twice", append(slices.Clone(good), good...), true)
+	blocks := cut(good)
+	f("a byte more", append(slices.Clone(good), 0), len(blocks))
+	f("twice", append(slices.Clone(good), good...), len(blocks))
+	for i := range len(blocks) - 1 {
+		swapped := slices.Clone(blocks)
+		swapped[i], swapped[i+1] = swapped[i+1], swapped[i]
+		f(fmt.Sprintf("block %d after the next", i), slices.Concat(good[:8], slices.Concat(swapped...)), i)
+		f(fmt.Sprintf("block %d lost", i), slices.Concat(good[:8], slices.Concat(slices.Delete(slices.Clone(blocks), i, i+1)...)), i)
+		f(fmt.Sprintf("block %d doubled", i), slices.Concat(good[:8], slices.Concat(slices.Insert(slices.Clone(blocks), i, blocks[i])...)), i+1)
+	}
 }
 
 // A component's header may be larger than a block: a detector under load holds
@@ -137,6 +146,31 @@ func TestLargeHeader(t *testing.T) {
 			t.Errorf("header of %d bytes: read back %d bytes, equal %t, %v", size, len(got), bytes.Equal(got, header), err)
 		}
 	}
+}
+
+// cut returns the blocks of a good snapshot.
+func cut(good []byte) (blocks [][]byte) {
+	for b := good[8:]; len(b) > 0; {
+		size := headSize + int(binary.LittleEndian.Uint32(b[1:]))
+		blocks = append(blocks, b[:size])
+		b = b[size:]
+	}
+	return blocks
+}
+
+// blockAt returns the number of the block that holds byte i, -1 if none does.
+func blockAt(good []byte, i int) int {
+	if i < 8 {
+		return -1
+	}
+	i -= 8
+	for n, b := range cut(good) {
+		if i < len(b) {
+			return n
+		}
+		i -= len(b)
+	}
+	return -1
 }
 
 func TestErrors(t *testing.T) {
@@ -210,19 +244,9 @@ func reseal(b []byte) []byte {
 		w.block(kind(b[0]), b[headSize:headSize+size])
 		b = b[headSize+size:]
 	}
-	var end [12]byte
-	putEnd(end[:], w.blocks, w.total)
-	w.block(kindEnd, end[:])
+	end := binary.LittleEndian.AppendUint64(nil, w.blocks)
+	w.block(kindEnd, binary.LittleEndian.AppendUint32(end, w.total))
 	return out.Bytes()
-}
-
-func putEnd(b []byte, blocks uint64, total uint32) {
-	for i := range 8 {
-		b[i] = byte(blocks >> (8 * i))
-	}
-	for i := range 4 {
-		b[8+i] = byte(total >> (8 * i))
-	}
 }
 
 // The benchmarks' graph has 1 M hosts and 3.6 M links or so.
