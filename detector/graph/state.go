@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/flowhound/flowhound/internal/flow"
@@ -142,16 +143,14 @@ func NewRestorer(cfg Config, w Window) (*Restorer, error) {
 // Hosts adds hosts of a shard, in the order of Save.
 func (r *Restorer) Hosts(shard flow.Shard, saved []SavedHost) error {
 	hs := &r.g.hosts[shard]
-	for i := range saved {
-		before := len(hs.entries)
-		host := flow.Host{Pseudonym: saved[i].Pseudonym, Shard: shard}
-		if _, ok := r.g.host(&host, saved[i].Generation); !ok {
-			return fmt.Errorf("host %d of shard %d: more hosts than a shard holds", before, shard)
-		}
-		if len(hs.entries) == before {
-			return fmt.Errorf("host %v of shard %d: saved twice", host.Pseudonym, shard)
-		}
+	if len(hs.entries)+len(saved) > localMax {
+		return fmt.Errorf("host %d of shard %d: more hosts than a shard holds", len(hs.entries), shard)
 	}
+	for i := range saved {
+		hs.added = append(grow(hs.added), uint32(len(hs.entries)))
+		hs.entries = append(grow(hs.entries), hostEntry{key: saved[i].Pseudonym, gen: saved[i].Generation, fresh: true})
+	}
+	r.g.stats.Hosts += uint64(len(saved))
 	return nil
 }
 
@@ -172,18 +171,14 @@ func (r *Restorer) pair(shard flow.Shard, saved *SavedPair) error {
 	if err != nil {
 		return err
 	}
-	if _, found := g.pairs[shard].find(hashPair(lo, hi), lo, hi); found {
-		return fmt.Errorf("saved twice")
-	}
 	if saved.Live == 0 || saved.Live&^liveBits != 0 || saved.Flows > maxFlows || saved.Bytes > maxBytes {
 		return fmt.Errorf("direction bits %#x, %d flows, %d bytes: out of range", saved.Live, saved.Flows, saved.Bytes)
 	}
-	at, ok := g.newPair(lo, hi)
-	if !ok {
-		return fmt.Errorf("more pairs than a shard holds")
+	ps := &g.pairs[shard]
+	if len(ps.entries) == localMax {
+		return errors.New("more pairs than a shard holds")
 	}
-	p := g.pairEntry(at)
-	p.bits, p.due, p.port, p.proto = saved.Live, uint16(saved.Due), saved.Port, saved.Proto
+	p := pair{lo: lo, hi: hi, bits: saved.Live, due: uint16(saved.Due), port: saved.Port, proto: saved.Proto}
 	p.pack(uint64(saved.Flows), saved.Bytes)
 	if saved.Answered {
 		p.bits |= answeredBit
@@ -200,7 +195,11 @@ func (r *Restorer) pair(shard flow.Shard, saved *SavedPair) error {
 		g.hostEntry(p.source(dir)).out++
 		g.stats.Links++
 	}
-	g.due[saved.Due] = append(grow(g.due[saved.Due]), at)
+	g.hostEntry(lo).pairs++
+	g.hostEntry(hi).pairs++
+	g.stats.Pairs++
+	g.due[saved.Due] = append(grow(g.due[saved.Due]), makeRef(shard, uint32(len(ps.entries))))
+	ps.entries = append(grow(ps.entries), p)
 	return nil
 }
 
@@ -208,28 +207,65 @@ func (r *Restorer) pair(shard flow.Shard, saved *SavedPair) error {
 func (r *Restorer) ends(shard flow.Shard, saved *SavedPair) (lo, hi ref, err error) {
 	g := r.g
 	if int(saved.Lo) >= len(g.hosts[shard].entries) || int(saved.Hi) >= len(g.hosts[saved.HiShard].entries) {
-		return 0, 0, fmt.Errorf("no such host")
+		return 0, 0, errors.New("no such host")
 	}
 	lo, hi = makeRef(shard, saved.Lo), makeRef(saved.HiShard, saved.Hi)
-	a := flow.Host{Shard: shard, Pseudonym: g.hostEntry(lo).key}
-	b := flow.Host{Shard: saved.HiShard, Pseudonym: g.hostEntry(hi).key}
-	if !less(&a, &b) {
-		return 0, 0, fmt.Errorf("not in canonical order")
+	ordered := shard < saved.HiShard
+	if shard == saved.HiShard {
+		ordered = newSortKey(&g.hostEntry(lo).key, 0).before(newSortKey(&g.hostEntry(hi).key, 0))
+	}
+	if !ordered {
+		return 0, 0, errors.New("not in canonical order")
 	}
 	if !g.owned[shard] && !g.owned[saved.HiShard] {
-		return 0, 0, fmt.Errorf("neither shard is this node's")
+		return 0, 0, errors.New("neither shard is this node's")
 	}
 	return lo, hi, nil
 }
 
 // Graph returns the restored graph. The restorer must not be used any more.
 func (r *Restorer) Graph() (*Graph, error) {
-	for s := range r.g.hosts {
-		for local := range r.g.hosts[s].entries {
-			if r.g.hosts[s].entries[local].pairs == 0 {
-				return nil, fmt.Errorf("host %d of shard %d: no link", local, s)
-			}
+	var errs [flow.Shards]error
+	parallel(flow.Shards, func(s int) {
+		if errs[s] = r.g.hosts[s].restoreIndex(r.g); errs[s] == nil {
+			errs[s] = r.g.pairs[s].restoreIndex()
+		}
+	})
+	for s, err := range errs {
+		if err != nil {
+			return nil, fmt.Errorf("shard %d: %w", s, err)
 		}
 	}
 	return r.g, nil
+}
+
+// restoreIndex makes the index of restored hosts.
+func (hs *hosts) restoreIndex(g *Graph) error {
+	hs.reset(len(hs.entries))
+	for local := range hs.entries {
+		e := &hs.entries[local]
+		if e.pairs == 0 {
+			return fmt.Errorf("host %d: no link", local)
+		}
+		h := g.hashHost(&e.key)
+		if _, found := hs.find(h, &e.key); found {
+			return fmt.Errorf("host %d: saved twice", local)
+		}
+		hs.insert(h, uint32(local))
+	}
+	return nil
+}
+
+// restoreIndex makes the index of restored pairs.
+func (ps *pairs) restoreIndex() error {
+	ps.reset(len(ps.entries))
+	for local := range ps.entries {
+		p := &ps.entries[local]
+		h := hashPair(p.lo, p.hi)
+		if _, found := ps.find(h, p.lo, p.hi); found {
+			return fmt.Errorf("pair %d: saved twice", local)
+		}
+		ps.insert(h, uint32(local))
+	}
+	return nil
 }
