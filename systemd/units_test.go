@@ -164,6 +164,28 @@ func TestSockets(t *testing.T) {
 	}
 }
 
+// Whatever the unit starts is in ExecPaths=: NoExecPaths=/ keeps everything else
+// from running, the kill(1) of a reload too.
+func TestExecPaths(t *testing.T) {
+	data, err := os.ReadFile("flowhound.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths := regexp.MustCompile(`(?m)^ExecPaths=(.*)$`).FindSubmatch(data)
+	if paths == nil {
+		t.Fatal("no ExecPaths=")
+	}
+	for _, m := range regexp.MustCompile(`(?m)^Exec(?:Start|Reload)=(\S+)`).FindAllSubmatch(data, -1) {
+		allowed := false
+		for _, p := range strings.Fields(string(paths[1])) {
+			allowed = allowed || strings.TrimPrefix(p, "-") == string(m[1])
+		}
+		if !allowed {
+			t.Errorf("%s starts %s, which ExecPaths=%s does not allow", m[0], m[1], paths[1])
+		}
+	}
+}
+
 // The example configuration is one that the program accepts.
 func TestExampleConfiguration(t *testing.T) {
 	if testing.Short() {
