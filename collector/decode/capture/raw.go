@@ -1,6 +1,23 @@
 package capture
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"os"
+)
+
+// Messages returns the messages of a raw file.
+func Messages(file string) (messages [][]byte, err error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	for len(b) > 0 {
+		n := messageLength(b)
+		messages = append(messages, b[:n])
+		b = b[n:]
+	}
+	return messages, nil
+}
 
 // messageLength returns how long the first of the raw messages in b is.
 // IPFIX tells its length; v5 tells its records, which is believed if another
