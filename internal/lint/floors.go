@@ -22,6 +22,7 @@ var floors = [][]string{
 	2: {
 		"collector/decode/capture",
 		"detector/rank", "detector/core", "detector/mutual", "detector/chain", "detector/cluster", "detector/snapshot",
+		"testbench/load",
 	},
 	3: {"detector/verdict", "federation/feed", "federation/exchange"},
 	4: {"collector", "detector", "federation"},
