@@ -91,9 +91,11 @@ type message struct {
 }
 
 // Decode appends the flow records of one datagram to dst and returns it: at
-// most one for each 8 bytes, besides those of sets that waited for a template
-// of this datagram. It never fails; what cannot be used is counted by reason.
-// receivedMS is in Unix milliseconds. pkt belongs to Decode only during the
+// most two for each 8 bytes, besides those of sets that waited for a template
+// of this datagram (of 256 KiB at most). It allocates only where dst is too
+// small, an exporter is new, or a template or sampler is. It never fails; what cannot be used is counted by reason.
+// exporter is the unmapped source address, without zone; receivedMS is in Unix
+// milliseconds. pkt belongs to Decode only during the
 // call; it is copied unless its capacity exceeds its length by 8 bytes, which
 // may then be read but do not matter.
 func (d *Decoder) Decode(dst []flow.Record, exporter netip.Addr, pkt []byte, receivedMS int64) []flow.Record {

@@ -46,6 +46,9 @@ func TestSFlow(t *testing.T) {
 	f("short header", headerRecord(1, 64, ethernet(0x0800, tcp4[:19])))
 	fragment := ip4(src4, dst4, 17, udp(1, 2, nil))
 	fragment[7] = 1
+	first := ip4(src4, dst4, 6, tcp(5000, 80, 0x12))
+	first[6] = 0x20 // more fragments: the first has the ports
+	f("first fragment", headerRecord(11, 1500, first), line)
 	f("fragment", headerRecord(11, 1500, fragment), "198.51.100.7:0>203.0.113.9:0 p17 10/15000 flags 0x0 t 0..0 1:10 if 11>12 dir 255 v105 dom 4")
 }
 

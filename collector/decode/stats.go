@@ -21,7 +21,7 @@ const (
 // The reasons that drop a part of an accepted datagram.
 const (
 	MessageTruncated  Reason = iota + DatagramReasons // the header promises more than the datagram holds
-	SetLength                                         // a set shorter than its own header: the rest of the datagram is lost
+	SetLength                                         // a set shorter than its own header, or one set too many: the rest of the datagram is lost
 	SetTruncated                                      // a set reaches past the datagram: its whole records are decoded
 	SetReserved                                       // a set id that its protocol reserves
 	TemplateMalformed                                 // a template with an impossible id, count or length
@@ -65,7 +65,7 @@ func (r Reason) String() string {
 	return reasonNames[r]
 }
 
-// Stats are cumulative counts of one decoder. Two conservation laws hold at
+// Stats are cumulative counts of one decoder. Three conservation laws hold at
 // any time, exactly:
 //
 //	Datagrams = Accepted + Σ Drops[r] for r < DatagramReasons

@@ -53,11 +53,14 @@ type run struct {
 // set that waited for a template of a later file counts for its own file. The
 // error is that of a file that cannot be read, or of emit.
 func Decode(files []string, emit Emit) ([]Count, error) {
-	r := &run{emit: emit, groups: make(map[string]*decode.Decoder), counts: make([]Count, len(files))}
+	r := newRun(files, emit)
 	for i, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
 		r.file = i
-		r.counts[i] = Count{File: file, Errors: make(map[string]uint64)}
-		if err := r.read(file); err != nil {
+		if err := r.read(file, b); err != nil {
 			return nil, err
 		}
 	}
@@ -65,11 +68,25 @@ func Decode(files []string, emit Emit) ([]Count, error) {
 	return r.counts, nil
 }
 
-func (r *run) read(file string) error {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return err
+// DecodeBytes does what Decode does for one file whose contents are at hand.
+func DecodeBytes(name string, b []byte, emit Emit) (Count, error) {
+	r := newRun([]string{name}, emit)
+	if err := r.read(name, b); err != nil {
+		return Count{}, err
 	}
+	r.countWaiting()
+	return r.counts[0], nil
+}
+
+func newRun(files []string, emit Emit) *run {
+	r := &run{emit: emit, groups: make(map[string]*decode.Decoder), counts: make([]Count, len(files))}
+	for i, file := range files {
+		r.counts[i] = Count{File: file, Errors: make(map[string]uint64)}
+	}
+	return r
+}
+
+func (r *run) read(file string, b []byte) error {
 	switch {
 	case isPcap(b):
 		return r.pcap(file, b)
