@@ -115,3 +115,11 @@ func (c *Cache) SamplerRate(version uint8, domain uint32, id uint64) uint32 {
 func (c *Cache) DomainRate(version uint8, domain uint32) uint32 {
 	return c.samplers[sampler{version, domain, anySampler}]
 }
+
+// Samplers calls f with each sampler's rate and with each domain's own, for
+// which ofDomain is true.
+func (c *Cache) Samplers(f func(version uint8, domain uint32, id uint64, ofDomain bool, rate uint32)) {
+	for s, rate := range c.samplers {
+		f(s.version, s.domain, s.id, s.id == anySampler, rate)
+	}
+}
