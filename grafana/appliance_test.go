@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/flowhound/flowhound/internal/flow"
+	"github.com/flowhound/flowhound/internal/peer"
 	"github.com/flowhound/flowhound/testbench/exporter"
 )
 
@@ -71,7 +72,7 @@ scrape_configs:
 		t.Fatal(err)
 	}
 	address := freeTCP(t)
-	start(t, "prometheus", exec.Command(tool(t, "prometheus"), "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"),
+	start(t, "prometheus", exec.Command(peer.Need(t, "prometheus"), "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+address, "--log.level=warn"), "http://"+address+"/-/ready")
 	return &prometheus{url: "http://" + address}
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/flowhound/flowhound/internal/peer"
 )
 
 // Every query of the dashboard and every recording rule returns data from a
@@ -20,7 +22,7 @@ func TestQueriesReturnData(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs the appliance and Prometheus, about 30 s")
 	}
-	tool(t, "prometheus")
+	peer.Need(t, "prometheus")
 	target := startAppliance(t)
 	prom := startPrometheus(t, target.http)
 	stop := target.feed(t)

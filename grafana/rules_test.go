@@ -6,26 +6,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-)
 
-// tool returns the path of a program of Prometheus's, or skips.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	switch {
-	case err == nil:
-		return path
-	case os.Getenv("FLOWHOUND_REQUIRE_TOOLS") == "1":
-		t.Fatalf("%s is not installed (Debian package prometheus)", name)
-	}
-	t.Skipf("%s is not installed (Debian package prometheus)", name)
-	return ""
-}
+	"github.com/flowhound/flowhound/internal/peer"
+)
 
 // promtool runs promtool in dir and returns what it prints.
 func promtool(t *testing.T, dir string, args ...string) (string, error) {
 	t.Helper()
-	cmd := exec.Command(tool(t, "promtool"), args...)
+	cmd := exec.Command(peer.Need(t, "promtool"), args...)
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	return string(out), err

@@ -8,25 +8,13 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/flowhound/flowhound/internal/peer"
 )
 
 // maxExposure is the exposure that systemd-analyze security may find, in
 // tenths: 2.0 is well inside its best class, "OK" begins below 3.0.
 const maxExposure = 20
-
-// analyze returns the path of systemd-analyze, or skips.
-func analyze(t *testing.T) string {
-	t.Helper()
-	path, err := exec.LookPath("systemd-analyze")
-	switch {
-	case err == nil:
-		return path
-	case os.Getenv("FLOWHOUND_REQUIRE_TOOLS") == "1":
-		t.Fatal("systemd-analyze is not installed")
-	}
-	t.Skip("systemd-analyze is not installed")
-	return ""
-}
 
 // stage installs the units as a package would, below a root of its own.
 func stage(t *testing.T, units ...string) string {
@@ -78,7 +66,7 @@ func units(t *testing.T) []string {
 func verify(t *testing.T, root string, units []string) error {
 	t.Helper()
 	args := []string{"--no-pager", "--man=no", "--root=" + root, "verify"}
-	out, err := exec.Command(analyze(t), append(args, units...)...).CombinedOutput()
+	out, err := exec.Command(peer.Need(t, "systemd-analyze"), append(args, units...)...).CombinedOutput()
 	if err == nil && len(out) == 0 {
 		return nil
 	}
@@ -103,7 +91,7 @@ func TestExposure(t *testing.T) {
 
 func security(t *testing.T, unit string) (string, error) {
 	t.Helper()
-	out, err := exec.Command(analyze(t), "--no-pager", "security", "--offline=true",
+	out, err := exec.Command(peer.Need(t, "systemd-analyze"), "--no-pager", "security", "--offline=true",
 		fmt.Sprintf("--threshold=%d", maxExposure), unit).CombinedOutput()
 	return string(out), err
 }

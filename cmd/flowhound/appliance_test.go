@@ -60,6 +60,9 @@ func writeConfig(t *testing.T, dir string) (path, httpAddress string, udp netip.
 // is ready. The test's end kills it.
 func startAppliance(t *testing.T, dir string) *appliance {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("an end-to-end test")
+	}
 	config, httpAddress, udp := writeConfig(t, dir)
 	a := &appliance{t: t, log: new(lockedBuffer), http: httpAddress, udp: udp}
 	a.cmd = exec.Command("flowhound", "run", "--config", config)
@@ -218,22 +221,6 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
-}
-
-// tool returns a program that the test needs. Where it may not be missing
-// ($FLOWHOUND_REQUIRE_TOOLS, set in CI) its absence fails the test.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	switch {
-	case err == nil:
-		return path
-	case os.Getenv("FLOWHOUND_REQUIRE_TOOLS") != "":
-		t.Fatalf("%s is not installed; make deps installs it", name)
-	default:
-		t.Skipf("%s is not installed; make deps installs it", name)
-	}
-	return ""
 }
 
 func freeTCP(t *testing.T) string {

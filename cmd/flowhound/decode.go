@@ -22,7 +22,8 @@ raw export messages, with the decoder of the collector, and prints a JSON object
 per flow record: exporter, version, src, dst, src_port, dst_port, proto, packets,
 bytes, start_ms, end_ms, tcp_flags, sampling.
 
-The files of one call share their templates, so give those of an exporter together.
+Raw files name no exporter: those of one directory share their templates, so give
+the files of an exporter together, in any order.
 With --count, prints what each file held instead, and what could not be used, by
 reason. Addresses are printed as they are: this is a tool for your own captures.`,
 		Example: `  tcpdump -w export.pcap udp port 2055

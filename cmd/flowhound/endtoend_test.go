@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/flowhound/flowhound/internal/flow"
+	"github.com/flowhound/flowhound/internal/peer"
 	"github.com/flowhound/flowhound/testbench/botnet"
 	"github.com/flowhound/flowhound/testbench/exporter"
 	"github.com/flowhound/flowhound/testbench/traffic"
@@ -46,7 +47,7 @@ func ispDay(t *testing.T) (records []flow.Record, hosts, links int) {
 // A real exporter meters generated traffic and exports it: every flow that it
 // says it sent is counted, and the graph is the traffic's.
 func TestRealExporter(t *testing.T) {
-	softflowd := tool(t, "softflowd")
+	softflowd := peer.Need(t, "softflowd")
 	records, hosts, links := ispDay(t)
 	records = slices.DeleteFunc(records, func(r flow.Record) bool { return r.Proto != 6 && r.Proto != 17 })
 	dir := t.TempDir()

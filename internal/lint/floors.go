@@ -10,7 +10,7 @@ import (
 // lower floors.
 var floors = [][]string{
 	0: {
-		"internal/flow", "internal/config", "internal/lifecycle", "internal/metric", "internal/lint",
+		"internal/flow", "internal/config", "internal/lifecycle", "internal/metric", "internal/lint", "internal/peer",
 		"collector/listen", "collector/template/lru", "collector/template",
 	},
 	1: {
@@ -22,12 +22,11 @@ var floors = [][]string{
 	2: {
 		"collector/decode/capture",
 		"detector/rank", "detector/core", "detector/mutual", "detector/chain", "detector/cluster", "detector/snapshot",
-		"testbench/load",
 	},
 	3: {"detector/verdict", "federation/feed", "federation/exchange"},
 	4: {"collector", "detector", "federation"},
 	5: {"internal/app"},
-	6: {"testbench"},
+	6: {"testbench", "testbench/load"},
 	7: {"cmd/flowhound", "systemd", "grafana"},
 }
 
@@ -51,7 +50,7 @@ var outsiders = map[string][]string{
 	"github.com/schollz/progressbar":      {"cmd/flowhound", "testbench"},
 	"google.golang.org/grpc":              {"federation", "federation/exchange", "federation/wire"},
 	"google.golang.org/protobuf":          {"federation", "federation/exchange", "federation/wire"},
-	"github.com/prometheus/client_golang": {"internal/metric", "internal/app", "collector", "detector", "federation", "federation/feed", "testbench"},
+	"github.com/prometheus/client_golang": {"internal/metric", "internal/app", "collector", "detector", "federation", "federation/feed", "testbench", "testbench/load"},
 	"github.com/prometheus/client_model":  {"internal/metric"},
 }
 

@@ -15,17 +15,8 @@ import (
 	"time"
 
 	"github.com/flowhound/flowhound/internal/flow"
+	"github.com/flowhound/flowhound/internal/peer"
 )
-
-// tool returns the path of a peer, which CI installs.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Skipf("%s is not installed", name)
-	}
-	return path
-}
 
 // sessions are flow records that a biflow meter joins in pairs, ending from
 // fromMS on.
@@ -76,7 +67,7 @@ func metered(rs []flow.Record, most uint64) []flow.Record {
 // wait for a control connection for ever. The whole file goes out in one burst
 // at its end, which the receive buffer must hold.
 func TestSoftflowdFindsTheFlows(t *testing.T) {
-	softflowd := tool(t, "softflowd")
+	softflowd := peer.Need(t, "softflowd")
 	from := time.Now().UnixMilli() - 10_000
 	rs := sessions(2000, from)
 	dir := t.TempDir()
@@ -128,7 +119,7 @@ func compare(t *testing.T, what string, got, want []flow.Record) {
 // tshark reads every packet without complaint and the same number of records,
 // packets and bytes from it.
 func TestTsharkAgrees(t *testing.T) {
-	path := tool(t, "tshark")
+	path := peer.Need(t, "tshark")
 	for _, p := range Protocols {
 		sent := sessions(300, nowMS-300)
 		if p == NetFlow5 {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/flowhound/flowhound/collector/decode/capture"
 	"github.com/flowhound/flowhound/internal/flow"
+	"github.com/flowhound/flowhound/internal/peer"
 )
 
 var be = binary.BigEndian
@@ -262,13 +263,7 @@ func FuzzDecode(f *testing.F) {
 // TestOracleTshark compares the number of data and options records of every
 // group of captures with what tshark finds.
 func TestOracleTshark(t *testing.T) {
-	tshark, err := exec.LookPath("tshark")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("tshark is missing: install the Debian package tshark")
-		}
-		t.Skip("tshark is not installed")
-	}
+	tshark := peer.Need(t, "tshark")
 	// Groups in which tshark counts otherwise, and why.
 	skip := map[string]string{
 		"netflow5_test_invalid01": "tshark believes the count",
