@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"time"
 )
@@ -76,29 +77,45 @@ func (s *Sockets) Stats() []SocketStats {
 }
 
 // Receive reads datagrams until ctx ends or the sockets are closed. The batch
-// belongs to handle only during the call; idle is called now and then.
+// belongs to handle only during the call; idle is called now and then. When
+// ctx ends, what waits in the sockets is read first.
 func (w *Worker) Receive(ctx context.Context, handle func(batch []Packet), idle func()) error {
 	slot := make([]byte, MaxDatagram+Slack)
-	for {
+	for ctx.Err() == nil {
 		for _, c := range w.conns {
-			_ = c.SetReadDeadline(time.Now().Add(time.Second / 10 / time.Duration(len(w.conns))))
-			n, from, err := c.ReadFromUDPAddrPort(slot[:MaxDatagram])
-			var timeout net.Error
-			switch {
-			case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
+			switch err := w.read(c, slot, time.Second/10/time.Duration(len(w.conns)), handle); {
+			case errors.Is(err, net.ErrClosed):
 				return nil
-			case errors.As(err, &timeout) && timeout.Timeout():
+			case errors.Is(err, os.ErrDeadlineExceeded):
 				if idle != nil {
 					idle()
 				}
-				continue
 			case err != nil:
 				return err
 			}
-			w.packets.Add(1)
-			w.bytes.Add(uint64(n))
-			from = netip.AddrPortFrom(from.Addr().Unmap().WithZone(""), from.Port())
-			handle([]Packet{{From: from, Data: slot[:n]}})
 		}
 	}
+	for _, c := range w.conns {
+		// Bounded, so that a sender that never pauses cannot prolong it.
+		for range 1 << 17 {
+			if w.read(c, slot, time.Millisecond, handle) != nil {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// read gives one datagram to handle.
+func (w *Worker) read(c *net.UDPConn, slot []byte, patience time.Duration, handle func([]Packet)) error {
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	n, from, err := c.ReadFromUDPAddrPort(slot[:MaxDatagram])
+	if err != nil {
+		return err
+	}
+	w.packets.Add(1)
+	w.bytes.Add(uint64(n))
+	from = netip.AddrPortFrom(from.Addr().Unmap().WithZone(""), from.Port())
+	handle([]Packet{{From: from, Data: slot[:n]}})
+	return nil
 }

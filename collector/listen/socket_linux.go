@@ -30,6 +30,7 @@ type socket struct {
 	address netip.AddrPort
 	worker  int
 	buffer  int
+	passed  bool // the service manager keeps it open after us
 
 	packets, bytes, truncated atomic.Uint64 // written by its worker only
 
@@ -136,7 +137,7 @@ func (s *Sockets) adopt(files []*os.File, workers int) error {
 		if err != nil {
 			return fmt.Errorf("listen: passed socket %q: %w", f.Name(), err)
 		}
-		k := &socket{fd: fd}
+		k := &socket{fd: fd, passed: true}
 		s.sockets = append(s.sockets, k)
 		kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 		if err == nil && kind != unix.SOCK_DGRAM {

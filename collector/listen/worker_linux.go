@@ -43,6 +43,10 @@ type mmsghdr struct {
 
 const slotSize = MaxDatagram + Slack
 
+// smallestQueued is less than the memory that the kernel accounts for any
+// datagram in a buffer (768 bytes on amd64).
+const smallestQueued = 512
+
 func newWorker(i int, sockets []*socket) (*Worker, error) {
 	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
@@ -79,6 +83,10 @@ func newWorker(i int, sockets []*socket) (*Worker, error) {
 // belong to handle only during the call. idle, where it is not nil, is called
 // after each second without a datagram. Both are called by one goroutine,
 // which Receive locks to its thread.
+//
+// When ctx ends, what waits in the sockets that Open opened is read first: it
+// would be lost with them. What waits in passed sockets is left to the next
+// process.
 func (w *Worker) Receive(ctx context.Context, handle func(batch []Packet), idle func()) error {
 	w.running.Lock()
 	defer w.running.Unlock()
@@ -94,7 +102,7 @@ func (w *Worker) Receive(ctx context.Context, handle func(batch []Packet), idle 
 			return fmt.Errorf("listen: poll: %w", err)
 		}
 		if ctx.Err() != nil {
-			return nil
+			return w.empty(handle)
 		}
 		if w.polls[0].Revents != 0 {
 			// What woke us may be the end of an earlier call's context.
@@ -157,6 +165,30 @@ func (w *Worker) drain(k *socket, handle func([]Packet)) error {
 		}
 		if n < BatchSize {
 			break
+		}
+	}
+	return nil
+}
+
+// empty reads what waits in the sockets that end with this process. A sender
+// that never pauses cannot prolong it beyond what a full buffer holds.
+func (w *Worker) empty(handle func([]Packet)) error {
+	for _, k := range w.sockets {
+		if k.passed {
+			continue
+		}
+		for most := 2*k.buffer/smallestQueued + BatchSize; most > 0; {
+			n, err := w.receive(k)
+			if err != nil {
+				return err
+			}
+			if n > 0 {
+				handle(w.batch[:n])
+			}
+			if n < BatchSize {
+				break
+			}
+			most -= n
 		}
 	}
 	return nil
