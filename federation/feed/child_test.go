@@ -20,6 +20,7 @@ func child(role string) int {
 		"writer": func(a []string) error { return writer(a[0]) },
 		"server": func(a []string) error { return natsServer(a[0], a[1]) },
 		"full":   func(a []string) error { return fullDisk(a[0]) },
+		"spool":  func(a []string) error { return spool(a[0], a[1]) },
 	}
 	if err := roles[role](os.Args[1:]); err != nil {
 		fmt.Println("error:", err)

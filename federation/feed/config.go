@@ -31,6 +31,9 @@ type Config struct {
 	// SyncAlways makes every acknowledged message survive a power loss, by an
 	// fsync each. Default true. A remote server has its own setting.
 	SyncAlways bool `yaml:"sync_always"`
+	// Spool says that a [Forwarder] takes the embedded log's messages
+	// elsewhere, and may drop what it has forwarded.
+	Spool bool `yaml:"-"`
 	// Replicas is the number of copies of each stream; more than 1 needs a
 	// cluster behind URL. Default 1.
 	Replicas int `yaml:"replicas"`
@@ -57,6 +60,8 @@ func (c Config) Validate() error {
 		return errors.New("log: neither a state directory nor a URL")
 	case c.URL != "" && c.Listen != "":
 		return errors.New("log: listen needs the embedded server, but a URL is set")
+	case c.URL != "" && c.Spool:
+		return errors.New("log: a spool needs the embedded server, but a URL is set")
 	case c.MaxBytes < minBytes:
 		return fmt.Errorf("log: max_bytes %d: want at least %d", c.MaxBytes, minBytes)
 	case c.MaxAge < 0 || c.MaxAge > 0 && c.MaxAge < duplicates:

@@ -22,10 +22,15 @@ var ErrConflict = errors.New("another process wrote under this key")
 // ends; after that failure the message may or may not be stored, and only
 // LastControl can tell.
 func (l *Log) AppendControl(ctx context.Context, key string, last uint64, payload []byte) (seq uint64, err error) {
+	return l.appendControl(ctx, key, last, payload, nats.Header{})
+}
+
+// appendControl is AppendControl with headers, which it takes over.
+func (l *Log) appendControl(ctx context.Context, key string, last uint64, payload []byte, header nats.Header) (seq uint64, err error) {
 	if err := checkKey(key); err != nil {
 		return 0, err
 	}
-	msg := &nats.Msg{Subject: controlPrefix + key, Data: payload, Header: nats.Header{}}
+	msg := &nats.Msg{Subject: controlPrefix + key, Data: payload, Header: header}
 	id := nuid.Next()
 	doubt := false // an earlier try may have been stored
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {

@@ -21,7 +21,7 @@ func (l *Log) streamConfigs() []jetstream.StreamConfig {
 		Replicas:   l.cfg.Replicas,
 		Duplicates: duplicates,
 		DenyDelete: true,
-		DenyPurge:  true,
+		DenyPurge:  !l.cfg.Spool,
 	}
 	control := base
 	control.Name, control.Subjects = controlStream, []string{controlPrefix + ">"}
@@ -45,7 +45,7 @@ func (l *Log) ensureStreams(ctx context.Context) error {
 	for _, c := range l.streamConfigs() {
 		var err error
 		if l.server != nil {
-			_, err = l.js.CreateOrUpdateStream(ctx, c)
+			err = l.ensureLocal(ctx, c)
 		} else {
 			err = l.ensureRemote(ctx, c)
 		}
@@ -54,6 +54,19 @@ func (l *Log) ensureStreams(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (l *Log) ensureLocal(ctx context.Context, c jetstream.StreamConfig) error {
+	if !c.DenyPurge { // the server never takes that promise back
+		s, err := l.js.Stream(ctx, c.Name)
+		if err == nil {
+			c.DenyPurge = s.CachedInfo().Config.DenyPurge
+		} else if !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return err
+		}
+	}
+	_, err := l.js.CreateOrUpdateStream(ctx, c)
+	return err
 }
 
 func (l *Log) ensureRemote(ctx context.Context, c jetstream.StreamConfig) error {

@@ -1,0 +1,642 @@
+package feed
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flowhound/flowhound/federation/wire"
+	"github.com/flowhound/flowhound/internal/flow"
+)
+
+// pop is a collector without packets that writes into a local log.
+type pop struct {
+	l      *Log
+	last   uint64
+	commit wire.Commit
+	rng    *rand.Rand
+}
+
+// newPop claims the next incarnation, as a collector does.
+func newPop(ctx context.Context, l *Log) (*pop, error) {
+	seq, payload, err := l.LastControl(ctx, wire.CommitKey(collectorName))
+	if err != nil {
+		return nil, err
+	}
+	p := &pop{l: l, last: seq, commit: wire.Commit{Collector: collectorName, Incarnation: 1}}
+	if seq > 0 {
+		c, err := wire.ReadControl(payload)
+		if err != nil {
+			return nil, err
+		}
+		p.commit.Incarnation, p.commit.Ended = c.(wire.Commit).Incarnation+1, c.(wire.Commit).Ended
+	}
+	p.rng = rand.New(rand.NewPCG(p.commit.Incarnation, 1))
+	return p, p.append(ctx)
+}
+
+func (p *pop) append(ctx context.Context) (err error) {
+	p.commit.Flush++
+	p.commit.AtMS = time.Now().UnixMilli()
+	p.last, err = p.l.AppendControl(ctx, p.commit.Key(), p.last, p.commit.Append(nil))
+	return err
+}
+
+// flush writes n batches of random shards and their commit.
+func (p *pop) flush(ctx context.Context, n int) error {
+	for range n {
+		h := wire.Header{Collector: collectorName, Incarnation: p.commit.Incarnation, Shard: flow.Shard(p.rng.IntN(32))}
+		p.commit.Last[h.Shard]++
+		h.Seq = p.commit.Last[h.Shard]
+		if err := p.l.Publish(h.Shard, h.ID(), batchOf(h)); err != nil {
+			return err
+		}
+	}
+	p.commit.Contacts = uint64(n)
+	if err := p.l.Sync(ctx); err != nil {
+		return err
+	}
+	return p.append(ctx)
+}
+
+func startPop(t testing.TB, l *Log) *pop {
+	t.Helper()
+	p, err := newPop(limit(t), l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (p *pop) flushes(t testing.TB, n int) {
+	t.Helper()
+	for range n {
+		if err := p.flush(limit(t), 1+p.rng.IntN(20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// told is what a log says about one flush, without the numbers that a
+// forwarder may change.
+type told struct {
+	atMS        int64
+	ended       flow.Slice
+	contacts    uint64
+	batches     [sha256.Size]byte
+	incarnation uint64
+}
+
+// history reads all flushes of collectorName that cover something, in order.
+// It fails if a commit does not follow the one before it, or if one of its
+// batches is missing or is there twice.
+func history(t testing.TB, l *Log) []told {
+	t.Helper()
+	commits, stored := commitsOf(t, l), batchesOf(t, l)
+	var all []told
+	var old wire.Commit
+	for _, c := range commits {
+		from := old.Last
+		if c.Incarnation != old.Incarnation {
+			from = [flow.Shards]uint64{}
+		}
+		if cmp.Or(cmp.Compare(c.Incarnation, old.Incarnation), cmp.Compare(c.Flush, old.Flush)) <= 0 {
+			t.Errorf("commit %d of incarnation %d follows %d of %d", c.Flush, c.Incarnation, old.Flush, old.Incarnation)
+		}
+		sum, n := sha256.New(), 0
+		for shard, last := range c.Last {
+			for seq := from[shard] + 1; seq <= last; seq++ {
+				h := wire.Header{Collector: c.Collector, Incarnation: c.Incarnation, Shard: flow.Shard(shard), Seq: seq}
+				got := stored[h.ID()]
+				if len(got) != 1 {
+					t.Fatalf("batch %s is committed and stored %d times", h.ID(), len(got))
+				}
+				sum.Write(wire.Renumber(got[0], 0, 0))
+				n++
+			}
+		}
+		if n > 0 {
+			all = append(all, told{c.AtMS, c.Ended, c.Contacts, [sha256.Size]byte(sum.Sum(nil)), c.Incarnation})
+		}
+		old = c
+	}
+	return all
+}
+
+func commitsOf(t testing.TB, l *Log) (commits []wire.Commit) {
+	t.Helper()
+	_, last, err := l.ControlBounds(limit(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := l.Control(limit(t), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for seq := uint64(0); seq < last; {
+		var payload []byte
+		if seq, _, payload, err = r.Next(limit(t)); err != nil {
+			t.Fatal(err)
+		}
+		c, err := wire.ReadControl(payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, ok := c.(wire.Commit); ok {
+			commits = append(commits, c)
+		}
+	}
+	return commits
+}
+
+func batchesOf(t testing.TB, l *Log) map[string][][]byte {
+	t.Helper()
+	stored := map[string][][]byte{}
+	for i := range Streams {
+		first, last, err := l.BatchBounds(limit(t), i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := l.Batches(limit(t), i, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for seq := first - 1; seq < last; {
+			var payload []byte
+			if seq, _, payload, err = r.Next(limit(t)); err != nil {
+				t.Fatal(err)
+			}
+			h, err := wire.ReadHeader(payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stored[h.ID()] = append(stored[h.ID()], payload)
+		}
+		r.Close()
+	}
+	return stored
+}
+
+// same compares two histories but for the numbers of incarnations.
+func same(t testing.TB, got, want []told) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("the remote log has %d flushes, want %d", len(got), len(want))
+	}
+	for i := range got {
+		g, w := got[i], want[i]
+		g.incarnation, w.incarnation = 0, 0
+		if g != w {
+			t.Fatalf("flush %d: got %+v, want %+v", i, g, w)
+		}
+	}
+}
+
+// ring is a remote log that can be stopped and started again on its port.
+type ring struct {
+	t   testing.TB
+	cfg Config
+	l   *Log
+}
+
+func startRing(t testing.TB) *ring {
+	r := &ring{t: t, cfg: testConfig(t.TempDir())}
+	r.cfg.Listen = "127.0.0.1:0"
+	r.l = open(t, r.cfg)
+	r.cfg.Listen = r.l.Addr()
+	return r
+}
+
+func (r *ring) stop() { shut(r.t, r.l) }
+
+func (r *ring) start() { r.l = open(r.t, r.cfg) }
+
+func (r *ring) url() string { return "nats://" + r.cfg.Listen }
+
+func spoolConfig(dir string) Config {
+	c := testConfig(dir)
+	c.Spool = true
+	return c
+}
+
+func newForwarder(t testing.TB, local *Log, url string) *Forwarder {
+	t.Helper()
+	remote := DefaultConfig()
+	remote.URL = url
+	f, err := NewForwarder(local, ForwardConfig{Collector: collectorName, Remote: remote, Keep: DefaultKeep}, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Stop(limit(t)) })
+	return f
+}
+
+func startForwarder(t testing.TB, local *Log, url string) *Forwarder {
+	t.Helper()
+	f := newForwarder(t, local, url)
+	f.Start()
+	return f
+}
+
+// caughtUp waits until everything in the local log is settled.
+func (f *Forwarder) caughtUp(t testing.TB) {
+	t.Helper()
+	_, last, err := f.local.ControlBounds(limit(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(30 * time.Second); f.settled() < last; time.Sleep(5 * time.Millisecond) {
+		select {
+		case err := <-f.Failed():
+			t.Fatalf("the forwarder ended: %v", err)
+		default:
+		}
+		if time.Now().After(end) {
+			t.Fatalf("settled %d of %d control messages: %+v", f.settled(), last, f.Status(limit(t)))
+		}
+	}
+}
+
+// Without trouble, the remote log gets the same bytes in the same order, seeds
+// included, and others' messages stay.
+func TestForward(t *testing.T) {
+	ring, local := startRing(t), open(t, spoolConfig(t.TempDir()))
+	p := startPop(t, local)
+	f := startForwarder(t, local, ring.url())
+	seeds := wire.Seeds{Source: collectorName, Hosts: []wire.Seed{{Generation: 1}}}
+	if _, err := local.AppendControl(limit(t), seeds.Key(), 0, seeds.Append(nil)); err != nil {
+		t.Fatal(err)
+	}
+	closing := wire.Close{Slice: 5}
+	if _, err := local.AppendControl(limit(t), closing.Key(), 0, closing.Append(nil)); err != nil {
+		t.Fatal(err)
+	}
+	p.flushes(t, 5)
+	f.caughtUp(t)
+	f.Stop(limit(t))
+	p = startPop(t, local)
+	p.flushes(t, 5)
+	f = startForwarder(t, local, ring.url())
+	f.caughtUp(t)
+
+	same(t, history(t, ring.l), history(t, local))
+	if got, want := commitsOf(t, ring.l), commitsOf(t, local); !slices.Equal(got, want) {
+		t.Errorf("commits: got %v, want %v", got, want)
+	}
+	if _, b, err := ring.l.LastControl(limit(t), seeds.Key()); err != nil || !slices.Equal(b, seeds.Append(nil)) {
+		t.Errorf("seeds: got %x, %v", b, err)
+	}
+	if _, last, _ := ring.l.ControlBounds(limit(t)); last != 13 { // 12 commits and the seeds
+		t.Errorf("the remote log has %d control messages, want 13", last)
+	}
+	s := f.Status(limit(t))
+	if !s.RemoteUp || s.WaitingMessages != 0 || s.WaitingBytes != 0 || s.LagSeconds != 0 || s.ForwardedFlushes != 6 || s.LostFlushes != 0 {
+		t.Errorf("status: %+v", s)
+	}
+}
+
+// The remote log is away at the start and goes away again: what the collector
+// writes meanwhile waits, is counted, and arrives.
+func TestForwardRemoteAway(t *testing.T) {
+	ring, local := startRing(t), open(t, spoolConfig(t.TempDir()))
+	ring.stop()
+	f := startForwarder(t, local, ring.url())
+	p := startPop(t, local)
+	p.flushes(t, 10)
+	time.Sleep(20 * time.Millisecond)
+	s := f.Status(limit(t))
+	if s.RemoteUp || s.Reason == "" || s.WaitingMessages < 11 || s.WaitingBytes == 0 || s.LagSeconds <= 0 {
+		t.Errorf("status without a remote log: %+v", s)
+	}
+	if strings.Contains(s.Reason, "127.0.0.1") {
+		t.Errorf("the status shows an address: %q", s.Reason)
+	}
+	ring.start()
+	f.caughtUp(t)
+	for range 3 {
+		ring.stop()
+		p.flushes(t, 10)
+		ring.start()
+	}
+	f.caughtUp(t)
+	same(t, history(t, ring.l), history(t, local))
+}
+
+// A collector whose state directory is lost begins with incarnation 1 again;
+// in the ring it goes on above its earlier life's, also when the remote log was
+// away at its start.
+func TestForwardLostState(t *testing.T) {
+	ring := startRing(t)
+	first := open(t, spoolConfig(t.TempDir()))
+	f := startForwarder(t, first, ring.url())
+	for range 7 {
+		startPop(t, first).flushes(t, 2)
+	}
+	f.caughtUp(t)
+	f.Stop(limit(t))
+	ring.stop()
+
+	second := open(t, spoolConfig(t.TempDir()))
+	f = startForwarder(t, second, ring.url())
+	p := startPop(t, second)
+	p.flushes(t, 3)
+	ring.start()
+	f.caughtUp(t)
+	p.flushes(t, 3)
+	f.caughtUp(t)
+	f.Stop(limit(t))
+	p = startPop(t, second)
+	p.flushes(t, 3)
+	f = startForwarder(t, second, ring.url())
+	f.caughtUp(t)
+	got := history(t, ring.l)
+	same(t, got, slices.Concat(history(t, first), history(t, second)))
+	if got[len(got)-1].incarnation != 9 {
+		t.Errorf("the second state's second incarnation is %d in the ring, want 9", got[len(got)-1].incarnation)
+	}
+	if s := f.Status(limit(t)); s.LostFlushes != 0 {
+		t.Errorf("status: %+v", s)
+	}
+}
+
+// Two machines of one name: the one that was there first stops, and does not
+// start again.
+func TestForwardConflict(t *testing.T) {
+	ring := startRing(t)
+	first, second := open(t, spoolConfig(t.TempDir())), open(t, spoolConfig(t.TempDir()))
+	one := startForwarder(t, first, ring.url())
+	p := startPop(t, first)
+	p.flushes(t, 3)
+	one.caughtUp(t)
+	two := startForwarder(t, second, ring.url())
+	q := startPop(t, second)
+	q.flushes(t, 2)
+	two.caughtUp(t)
+	p.flushes(t, 1)
+	stopped := func(f *Forwarder) {
+		t.Helper()
+		select {
+		case err := <-f.Failed():
+			if !errors.Is(err, ErrReplaced) || !strings.Contains(err.Error(), `collector "pop-1": another collector runs under this name`) {
+				t.Errorf("got %v, want %v", err, ErrReplaced)
+			}
+		case <-time.After(20 * time.Second):
+			t.Error("two machines of one name: the first goes on")
+		}
+	}
+	stopped(one)
+	if s := one.Status(limit(t)); s.RemoteUp || s.Reason == "" {
+		t.Errorf("status: %+v", s)
+	}
+	one.Stop(limit(t))
+	stopped(startForwarder(t, first, ring.url()))
+	q.flushes(t, 2)
+	two.caughtUp(t)
+	same(t, history(t, ring.l), slices.Concat(history(t, first)[:3], history(t, second)))
+}
+
+// The spool overflows while the remote log is away: what arrives are whole
+// flushes, under a new incarnation behind each gap, and the rest is counted.
+func TestForwardOverflow(t *testing.T) {
+	ring, local := startRing(t), open(t, spoolConfig(t.TempDir()))
+	f := startForwarder(t, local, ring.url())
+	p := startPop(t, local)
+	p.flushes(t, 5)
+	f.caughtUp(t)
+	before := history(t, local)
+	f.Stop(limit(t)) // it would read ahead what is about to go
+	ring.stop()
+	p.flushes(t, 60)
+	all := commitsOf(t, local)
+	// One stream loses its oldest half, the others nothing.
+	shrink(t, local, contactStream(3))
+	kept := wholeFlushes(t, local)
+	if len(kept) < 5 || len(kept) > 55 {
+		t.Fatalf("%d of 60 flushes are whole: the test shows nothing", len(kept))
+	}
+	reg := prometheus.NewPedanticRegistry()
+	remote := DefaultConfig()
+	remote.URL = ring.url()
+	f, err := NewForwarder(local, ForwardConfig{Collector: collectorName, Remote: remote, Keep: DefaultKeep},
+		Deps{Registerer: reg, Logger: quiet().Logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Start()
+	ring.start()
+	f.caughtUp(t)
+	p.flushes(t, 5)
+	f.caughtUp(t)
+	got := history(t, ring.l)
+	arrived := func() []told { // before the gap and after it
+		return slices.Concat(before, slices.DeleteFunc(wholeFlushes(t, local), func(x told) bool { return slices.Contains(before, x) }))
+	}
+	want := arrived()
+	same(t, got, want)
+	if last := got[len(got)-1].incarnation; last < 2 {
+		t.Errorf("the incarnation behind a gap is %d, want a new one", last)
+	}
+	lost := uint64(len(all) + 5 - 1 - len(want))
+	if s := f.Status(limit(t)); s.LostFlushes != lost || s.LostContacts == 0 {
+		t.Errorf("status: %+v, want %d lost flushes", s, lost)
+	}
+	metrics, err := reg.Gather()
+	if err != nil || len(metrics) != 11 {
+		t.Errorf("%d metrics, %v", len(metrics), err)
+	}
+	// A forwarder that starts now goes on, and so does the next incarnation.
+	f.Stop(limit(t))
+	p.flushes(t, 2)
+	startPop(t, local).flushes(t, 2)
+	f = startForwarder(t, local, ring.url())
+	f.caughtUp(t)
+	same(t, history(t, ring.l), arrived())
+}
+
+// shrink makes a stream of the local log drop its oldest half, as it does when
+// it is full.
+func shrink(t testing.TB, l *Log, name string) {
+	t.Helper()
+	s, err := l.js.Stream(limit(t), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.CachedInfo().Config
+	c.MaxBytes = int64(s.CachedInfo().State.Bytes / 2)
+	if _, err := l.js.UpdateStream(limit(t), c); err != nil {
+		t.Fatal(err)
+	}
+	c.MaxBytes = -1
+	if _, err := l.js.UpdateStream(limit(t), c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wholeFlushes is history without those flushes of which something is missing.
+func wholeFlushes(t testing.TB, l *Log) []told {
+	t.Helper()
+	stored := batchesOf(t, l)
+	var all []told
+	var old wire.Commit
+	for _, c := range commitsOf(t, l) {
+		from := old.Last
+		if c.Incarnation != old.Incarnation {
+			from = [flow.Shards]uint64{}
+		}
+		sum, n, whole := sha256.New(), 0, true
+		for shard, last := range c.Last {
+			for seq := from[shard] + 1; seq <= last; seq++ {
+				h := wire.Header{Collector: c.Collector, Incarnation: c.Incarnation, Shard: flow.Shard(shard), Seq: seq}
+				if len(stored[h.ID()]) == 0 {
+					whole = false
+					continue
+				}
+				sum.Write(wire.Renumber(stored[h.ID()][0], 0, 0))
+				n++
+			}
+		}
+		if whole && n > 0 {
+			all = append(all, told{c.AtMS, c.Ended, c.Contacts, [sha256.Size]byte(sum.Sum(nil)), c.Incarnation})
+		}
+		old = c
+	}
+	return all
+}
+
+// The control stream overflows too: the flushes whose predecessor is gone are
+// given up, the others arrive.
+func TestForwardControlOverflow(t *testing.T) {
+	ring, local := startRing(t), open(t, spoolConfig(t.TempDir()))
+	f := startForwarder(t, local, ring.url())
+	p := startPop(t, local)
+	p.flushes(t, 3)
+	f.caughtUp(t)
+	before := history(t, ring.l)
+	f.Stop(limit(t))
+	p.flushes(t, 40)
+	all := history(t, local)
+	shrink(t, local, controlStream)
+	first, last, err := local.ControlBounds(limit(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f = startForwarder(t, local, ring.url())
+	f.caughtUp(t)
+	want := all[len(all)-int(last-first):]
+	same(t, history(t, ring.l), slices.Concat(before, want))
+	if s := f.Status(limit(t)); s.LostFlushes != 1 || f.metrics.lostMessages.Load() == 0 {
+		t.Errorf("status: %+v, %d control messages lost", s, f.metrics.lostMessages.Load())
+	}
+}
+
+// The remote log loses its newest messages, or all: the forwarder goes on from
+// what it still has.
+func TestForwardRemoteLoses(t *testing.T) {
+	ring, local := startRing(t), open(t, spoolConfig(t.TempDir()))
+	f := startForwarder(t, local, ring.url())
+	p := startPop(t, local)
+	p.flushes(t, 10)
+	f.caughtUp(t)
+	ring.stop()
+	ring.cfg.Dir = t.TempDir()
+	ring.start()
+	p.flushes(t, 3)
+	f.caughtUp(t)
+	same(t, history(t, ring.l), history(t, local))
+}
+
+// The local log goes back to an older state, as a machine restored from a
+// snapshot does: nothing is forwarded twice.
+func TestForwardLocalRestored(t *testing.T) {
+	ring := startRing(t)
+	dir := t.TempDir()
+	local := open(t, spoolConfig(dir))
+	p := startPop(t, local)
+	p.flushes(t, 4)
+	shut(t, local)
+	saved := t.TempDir()
+	copyDir(t, dir, saved)
+	local = open(t, spoolConfig(dir))
+	startPop(t, local).flushes(t, 4)
+	f := startForwarder(t, local, ring.url())
+	f.caughtUp(t)
+	want := history(t, local)
+	f.Stop(limit(t))
+	shut(t, local)
+
+	local = open(t, spoolConfig(saved))
+	old := len(history(t, local))
+	startPop(t, local).flushes(t, 20) // more than were lost: the places are taken again
+	f = startForwarder(t, local, ring.url())
+	f.caughtUp(t)
+	same(t, history(t, ring.l), slices.Concat(want, history(t, local)[old:]))
+}
+
+// What is forwarded goes after a while, what is not stays.
+func TestForwardKeep(t *testing.T) {
+	ring, local := startRing(t), open(t, spoolConfig(t.TempDir()))
+	remote := DefaultConfig()
+	remote.URL = ring.url()
+	f, err := NewForwarder(local, ForwardConfig{Collector: collectorName, Remote: remote, Keep: 60 * time.Millisecond}, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Start()
+	p := startPop(t, local)
+	var want []told
+	for range 5 {
+		p.flushes(t, 3)
+		f.caughtUp(t)
+		time.Sleep(50 * time.Millisecond)
+	}
+	for i := range Streams {
+		first, _, err := local.BatchBounds(limit(t), i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i < 4 && first == 1 {
+			t.Errorf("stream %d still has its first message", i)
+		}
+	}
+	want = history(t, ring.l)
+	if len(want) != 15 {
+		t.Errorf("%d flushes in the remote log, want 15", len(want))
+	}
+	f.Stop(limit(t))
+	p.flushes(t, 3)
+	f = startForwarder(t, local, ring.url())
+	f.caughtUp(t)
+	if got := history(t, ring.l); len(got) != 18 {
+		t.Errorf("%d flushes in the remote log, want 18", len(got))
+	}
+	if s := f.Status(limit(t)); s.LostFlushes != 0 {
+		t.Errorf("status: %+v", s)
+	}
+
+	// A log that was not made as a spool keeps all, and forwards as well.
+	dir := t.TempDir()
+	shut(t, open(t, testConfig(dir)))
+	local = open(t, spoolConfig(dir))
+	if err := local.forget(limit(t), 0, 1); err == nil {
+		t.Error("a log that may not drop anything did")
+	}
+	shut(t, local)
+	shut(t, open(t, testConfig(dir)))
+}
+
+func copyDir(t testing.TB, from, to string) {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+}
