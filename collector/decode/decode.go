@@ -60,6 +60,7 @@ type Decoder struct {
 	templateBytes, heldBytes int
 	newTemplates, newFields  int // left to learn from this datagram
 	origin                   int
+	session                  uint64 // of this message, 0 for a datagram
 
 	cols    columns
 	scratch [chunk]flow.Record // of options records and of second records
@@ -102,7 +103,7 @@ func (d *Decoder) Decode(dst []flow.Record, exporter netip.Addr, pkt []byte, rec
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.stats.Datagrams++
-	d.newTemplates, d.newFields = MaxNewTemplates, MaxNewFields
+	d.newTemplates, d.newFields = d.budget()
 	start := len(dst)
 	m := message{receivedMS: receivedMS}
 	if len(pkt) < 4 {

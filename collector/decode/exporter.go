@@ -3,21 +3,16 @@ package decode
 import (
 	"net/netip"
 	"slices"
-
-	"github.com/flowhound/flowhound/collector/template"
-	"github.com/flowhound/flowhound/collector/template/lru"
 )
 
 // exporter is what the decoder keeps for one exporter address.
 type exporter struct {
 	address netip.Addr
 	rule    SamplingRule
-	cache   *template.Cache
-	streams *lru.Map[streamKey, *stream]
-	hold    hold
 
-	lastStream   *stream
-	lastTemplate *template.Template
+	*scope             // of the datagram at hand
+	datagrams scope    // of all that came over UDP
+	sessions  []*scope // of the transport sessions that are open
 
 	packets, records, options, dropped, waited uint64
 	lost, reordered, duplicates, resets        uint64
@@ -50,15 +45,15 @@ func (d *Decoder) exporter(addr netip.Addr) *exporter {
 	e, ok := d.exporters.Get(addr)
 	if !ok {
 		e = &exporter{
-			address: addr,
-			rule:    d.ruleOf(addr),
-			cache:   template.NewCache(),
-			streams: lru.New[streamKey, *stream](MaxStreams),
+			address:   addr,
+			rule:      d.ruleOf(addr),
+			datagrams: newScope(0),
 		}
 		if _, old, evicted := d.exporters.Put(addr, e); evicted {
 			d.forget(old)
 		}
 	}
+	e.enter(d.session)
 	d.last = e
 	return e
 }
@@ -66,9 +61,10 @@ func (d *Decoder) exporter(addr netip.Addr) *exporter {
 // forget gives back what an evicted exporter held.
 func (d *Decoder) forget(e *exporter) {
 	d.stats.ExportersEvicted++
-	d.stats.TemplateEvicted += uint64(e.cache.Len())
-	d.templateBytes -= e.cache.Size()
-	d.dropHeld(e, len(e.hold.blocks))
+	for s := range e.scopes() {
+		d.stats.TemplateEvicted += uint64(s.cache.Len())
+		d.leave(e, s)
+	}
 	if d.last == e {
 		d.last = nil
 	}
@@ -99,10 +95,14 @@ func (e *exporter) view() Exporter {
 	v := Exporter{
 		Address: e.address,
 		Packets: e.packets, Records: e.records, Options: e.options,
-		Dropped: e.dropped, Held: uint64(e.hold.sets), Waited: e.waited,
+		Dropped: e.dropped, Waited: e.waited,
 		Lost: e.lost, Reordered: e.reordered, Duplicates: e.duplicates, Resets: e.resets,
-		Templates: e.cache.Len(), TemplateChanges: e.templateChanges,
-		Sampling: e.sampling, LastSeenMS: e.seenMS, ClockSkewMS: e.skewMS,
+		TemplateChanges: e.templateChanges,
+		Sampling:        e.sampling, LastSeenMS: e.seenMS, ClockSkewMS: e.skewMS,
+	}
+	for s := range e.scopes() {
+		v.Held += uint64(s.hold.sets)
+		v.Templates += s.cache.Len()
 	}
 	for bit := range uint8(32) {
 		if e.versions&(1<<bit) == 0 {

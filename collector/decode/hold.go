@@ -231,7 +231,7 @@ func (d *Decoder) Waiting(f func(origin int)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, e := range d.exporters.All() {
-		for _, block := range e.hold.blocks {
+		for _, block := range e.datagrams.hold.blocks {
 			for b := block.b; len(b) > 0; b = b[binary.LittleEndian.Uint32(b):] {
 				if binary.LittleEndian.Uint64(b[heldKey:]) != 0 {
 					f(int(binary.LittleEndian.Uint64(b[32:])))

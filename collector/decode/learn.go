@@ -19,6 +19,10 @@ func (d *Decoder) templates(dst []flow.Record, e *exporter, m *message, body []b
 		if err == nil && len(rec.Bytes) == 0 {
 			break
 		}
+		if d.session != 0 && errors.Is(err, template.ErrWithdrawal) {
+			d.withdraw(e, m, rec.ID, options)
+			continue
+		}
 		d.countTemplate(err, options)
 		if err == nil {
 			dst, err = d.learn(dst, e, m, rec, options)

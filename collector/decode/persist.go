@@ -33,7 +33,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // AppendTemplates appends all templates and samplers in a form that
 // LoadTemplates reads, so that a restart does not wait for exporters to repeat
-// them. It may be called from any goroutine.
+// them. Those of transport sessions end with their session and are left out. It may be called from any goroutine.
 func (d *Decoder) AppendTemplates(b []byte) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -47,14 +47,14 @@ func (d *Decoder) AppendTemplates(b []byte) []byte {
 			b = binary.BigEndian.AppendUint16(b, uint16(len(body)))
 			b = append(b, body...)
 		}
-		for key, t := range e.cache.All() {
+		for key, t := range e.datagrams.cache.All() {
 			kind := uint8(savedData)
 			if t.Options {
 				kind = savedOptions
 			}
 			entry(kind, key.Version(), key.Domain(), t.Raw)
 		}
-		e.cache.Samplers(func(version uint8, domain uint32, id uint64, ofDomain bool, rate uint32) {
+		e.datagrams.cache.Samplers(func(version uint8, domain uint32, id uint64, ofDomain bool, rate uint32) {
 			if ofDomain {
 				entry(savedDomain, version, domain, binary.BigEndian.AppendUint32(nil, rate))
 				return

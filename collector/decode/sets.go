@@ -31,7 +31,7 @@ func (d *Decoder) message(dst []flow.Record, m *message, from netip.Addr, b []by
 	}
 	for sets := 0; n-off >= setHeader; sets++ {
 		id, length := binary.BigEndian.Uint16(b[off:]), int(binary.BigEndian.Uint16(b[off+2:]))
-		if length < setHeader || sets == MaxSets {
+		if length < setHeader || sets == MaxSets && d.session == 0 {
 			if !allZero(b[off:n]) {
 				d.drop(e, SetLength, 1)
 			}
@@ -83,6 +83,10 @@ func (d *Decoder) set(dst []flow.Record, e *exporter, s *stream, m *message, id 
 		if t == nil || t.Key != key {
 			if t = e.cache.Lookup(key); t == nil {
 				m.uncertain = true
+				if d.session != 0 {
+					d.drop(e, NoTemplate, 1)
+					return dst
+				}
 				d.keep(e, m, key, b[:n])
 				return dst
 			}

@@ -27,7 +27,7 @@ const (
 	TemplateMalformed                                 // a template with an impossible id, count or length
 	TemplateEmpty                                     // a template whose records would have no bytes
 	TemplateLimit                                     // a template above the caps on fields, or on learning per datagram
-	TemplateWithdrawn                                 // a withdrawal, ignored over UDP (RFC 7011 §8.4)
+	TemplateWithdrawn                                 // a withdrawal that is ignored: over UDP (RFC 7011 §8.4), or of a template that is not known
 	NoTemplate                                        // a data set whose template did not come in time
 	RecordTruncated                                   // a variable length that reaches past its set
 	NoAddress                                         // a data record or flow sample without a pair of addresses
@@ -84,6 +84,7 @@ type Stats struct {
 	OptionsTemplates uint64
 	TemplateChanges  uint64 // known templates that arrived with another layout
 	TemplateEvicted  uint64 // templates forgotten for the caps
+	Withdrawn        uint64 // templates that their exporter withdrew
 
 	DataSets    uint64 // sets of data or options records, held ones included
 	DecodedSets uint64
