@@ -21,113 +21,155 @@ type kernel interface {
 	take(list []graph.Vertex, values []byte, which int)
 }
 
+// Memory keeps the large arrays of a ranking for the next one, and the order
+// of the links as long as the view is the same. The zero value is empty. It
+// serves one ranking at a time.
+type Memory struct {
+	view   *graph.View // whose links the bins hold
+	bins   [2]bins
+	single floats[float32]
+	double floats[float64]
+}
+
+// floats are the arrays whose type is that of the shares.
+type floats[T float32 | float64] struct {
+	// shares is what the neighbours read, rank / degree, by vertex and then up
+	// to a whole tile.
+	shares [2][]T
+	values []T // by link, in the order of the bins
+}
+
 // vectors implement kernel. Explicit float64 conversions around products keep
 // compilers for other processors from fusing them with a sum, which would
 // change the last bit.
 type vectors[T float32 | float64] struct {
+	*floats[T]
 	plan    *plan
-	rows    [2]graph.Rows // the links that a rank is pulled over: in-rows, out-rows
+	bins    *[2]bins
 	workers int
-	// rank is by vertex; only owned vertices have one.
-	rank [2][]float64
-	// shares is what the neighbours read: rank / degree. Both ranks' shares
-	// stand together, because most links are mutual: the client's row finds
-	// its values in the cache lines that the server's row has just brought.
-	// next is being written while shares is read.
-	shares, next [][2]T
-	blockSums    []blockSums
+	senders int            // sending tiles
+	starts  [2][]uint32    // of the rows by which a rank leaves a vertex
+	rank    [2][]float64   // by vertex; only owned vertices have one
+	tileSum [][]float64    // by worker: a tile's sums of the shares received
+	sumsOf  [2][]blockSums // by block
 }
 
 // blockSums are a block's part of the reductions: the rank that its shares
 // carry, the rank of vertices that have no link to carry it, and the L1
 // change.
-type blockSums struct{ mass, dangling, delta [2]float64 }
+type blockSums struct{ mass, dangling, delta float64 }
 
-func newKernel[T float32 | float64](v *graph.View, p *plan, workers int) kernel {
-	if workers <= 0 {
-		workers = runtime.GOMAXPROCS(0)
+func newKernel(v *graph.View, p *plan, cfg *Config) kernel {
+	memory := cfg.Memory
+	if memory == nil {
+		memory = new(Memory)
 	}
+	if cfg.Precision == Single {
+		return newVectors(v, p, cfg, memory, &memory.single)
+	}
+	return newVectors(v, p, cfg, memory, &memory.double)
+}
+
+func newVectors[T float32 | float64](v *graph.View, p *plan, cfg *Config, memory *Memory, f *floats[T]) kernel {
 	n := v.Len()
-	return &vectors[T]{
-		plan: p, rows: [2]graph.Rows{server: v.In, client: v.Out}, workers: workers,
-		rank:   [2][]float64{make([]float64, n), make([]float64, n)},
-		shares: make([][2]T, n), next: make([][2]T, n),
-		blockSums: make([]blockSums, len(p.blocks)),
+	k := &vectors[T]{
+		floats: f, plan: p, bins: &memory.bins, workers: cfg.Workers,
+		senders: (n + 1<<p.tileBits - 1) >> p.tileBits,
+		starts:  [2][]uint32{server: v.Out.Start, client: v.In.Start},
 	}
+	if k.workers <= 0 {
+		k.workers = runtime.GOMAXPROCS(0)
+	}
+	if memory.view != v {
+		memory.view = nil
+		memory.bins[server] = place(v.In, p.tiles, k.senders, p.tileBits, k.workers, memory.bins[server])
+		memory.bins[client] = place(v.Out, p.tiles, k.senders, p.tileBits, k.workers, memory.bins[client])
+		memory.view = v
+	}
+	f.values = grow(f.values, max(len(v.In.Col), len(v.Out.Col)))
+	for which := range k.rank {
+		k.rank[which] = make([]float64, n)
+		k.sumsOf[which] = make([]blockSums, len(p.blocks))
+		f.shares[which] = grow(f.shares[which], n+1<<maxTileBits)
+		clear(f.shares[which]) // foreign vertices whose share is never read keep 0
+	}
+	for range k.workers {
+		k.tileSum = append(k.tileSum, make([]float64, 1<<maxTileBits))
+	}
+	return k
 }
 
 func (k *vectors[T]) ranks() [2][]float64 { return k.rank }
 
-// superstep computes each owned vertex's new ranks from its neighbours' shares.
-// The first one has scale 0 and gives every vertex the rank that is its base.
+// superstep computes each owned vertex's new ranks from its neighbours' shares,
+// one rank after the other through the same values. In the first superstep,
+// which has scale 0, no share is known and every rank is its base.
 func (k *vectors[T]) superstep(u update) {
-	k.each(func(b block, s *blockSums) { k.pull(b, &u, s) })
+	for which := range k.rank {
+		b := &k.bins[which]
+		if u.scale[which] != 0 {
+			parallel(k.senders, k.workers, func(_, s int) {
+				shares := (*[1 << maxTileBits]T)(k.shares[which][s<<k.plan.tileBits:])
+				scatter(b, s, k.senders, len(k.plan.tiles), shares, k.values)
+			})
+		}
+		parallel(len(k.plan.tiles), k.workers, func(worker, i int) {
+			sums := (*[1 << maxTileBits]float64)(k.tileSum[worker])
+			t := k.plan.tiles[i]
+			clear(sums[:t.hi-t.lo])
+			if u.scale[which] != 0 {
+				gather(b, i, k.senders, k.values, sums)
+			}
+			for j := t.first; j < t.last; j++ {
+				block := k.plan.blocks[j]
+				k.sumsOf[which][j] = k.apply(block, which, &u, sums[block.lo-t.lo:block.hi-t.lo])
+			}
+		})
+	}
 }
 
-// pull has no branch on the degree, which would be mispredicted every other
-// time: a vertex without links gets a share that nobody reads, and a factor of
-// 0 or 1 chooses the sum that its rank goes to.
-func (k *vectors[T]) pull(b block, u *update, s *blockSums) {
-	shares, next, seeds := k.shares, k.next, k.plan.seed
-	inCol, outCol := k.rows[server].Col, k.rows[client].Col
-	inStart := k.rows[server].Start[b.lo : b.hi+1]
-	outStart := k.rows[client].Start[b.lo : b.hi+1]
-	servers, clients := k.rank[server][b.lo:b.hi], k.rank[client][b.lo:b.hi]
-	scale, base := u.scale, &u.base
-	var mass, dangling, delta [2]float64
-	inBegin, outBegin := inStart[0], outStart[0]
-	for i := range servers {
-		x := b.lo + graph.Vertex(i)
-		inEnd, outEnd := inStart[i+1], outStart[i+1]
-		var in, out float64
-		for _, y := range inCol[inBegin:inEnd] {
-			in += float64(shares[y][server])
-		}
-		for _, y := range outCol[outBegin:outEnd] {
-			out += float64(shares[y][client])
-		}
-		indegree, outdegree := inEnd-inBegin, outEnd-outBegin
-		inBegin, outBegin = inEnd, outEnd
+// apply makes a block's new ranks and shares of its sums. It has no branch on
+// the degree, which would be mispredicted every other time: a vertex without
+// links gets a share that nobody reads, and a factor of 0 or 1 chooses the sum
+// that its rank goes to.
+func (k *vectors[T]) apply(b block, which int, u *update, sums []float64) (s blockSums) {
+	seeds, scale, base := k.plan.seed, u.scale[which], u.base[which]
+	ranks, shares := k.rank[which][b.lo:b.hi][:len(sums)], k.shares[which][b.lo:b.hi][:len(sums)]
+	starts := k.starts[which][b.lo : b.hi+1]
+	begin := starts[0]
+	starts = starts[1:][:len(sums)]
+	for i, sum := range sums {
+		degree := int64(starts[i] - begin)
+		begin = starts[i]
 		seed := 0
 		if seeds != nil {
+			x := b.lo + graph.Vertex(i)
 			seed = int(seeds[x/64] >> (x % 64) & 1)
 		}
-		in = base[server][seed] + float64(scale[server]*in)
-		out = base[client][seed] + float64(scale[client]*out)
-		delta[server] += math.Abs(in - servers[i])
-		delta[client] += math.Abs(out - clients[i])
-		servers[i], clients[i] = in, out
-		// The server rank leaves by the out-links, the client rank by the in-links.
-		share := [2]T{
-			server: T(in / float64(int64(max(outdegree, 1)))),
-			client: T(out / float64(int64(max(indegree, 1)))),
-		}
-		next[x] = share
-		mass[server] += float64(float64(share[server]) * float64(int64(outdegree)))
-		mass[client] += float64(float64(share[client]) * float64(int64(indegree)))
-		dangling[server] += float64(in * float64(int64(1-min(outdegree, 1))))
-		dangling[client] += float64(out * float64(int64(1-min(indegree, 1))))
+		r := base[seed] + float64(scale*sum)
+		s.delta += math.Abs(r - ranks[i])
+		ranks[i] = r
+		share := T(r / float64(max(degree, 1)))
+		shares[i] = share
+		s.mass += float64(float64(share) * float64(degree))
+		s.dangling += float64(r * float64(1-min(degree, 1)))
 	}
-	*s = blockSums{mass, dangling, delta}
+	return s
 }
 
-// each calls f for every block from several goroutines, then makes the new
-// shares the current ones.
-func (k *vectors[T]) each(f func(b block, s *blockSums)) {
-	blocks := k.plan.blocks
+// parallel calls f(worker, 0) … f(worker, n-1) from several goroutines and
+// returns when all are done.
+func parallel(n, workers int, f func(worker, i int)) {
 	var next atomic.Int64
 	var wait sync.WaitGroup
-	for range min(k.workers, len(blocks)) {
+	for worker := range min(n, workers) {
 		wait.Go(func() {
-			for i := int(next.Add(1)) - 1; i < len(blocks); i = int(next.Add(1)) - 1 {
-				var s blockSums
-				f(blocks[i], &s)
-				k.blockSums[i] = s
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(worker, i)
 			}
 		})
 	}
 	wait.Wait()
-	k.shares, k.next = k.next, k.shares
 }
 
 // sums returns the sums of the owned shards, each added up block by block.
@@ -137,10 +179,11 @@ func (k *vectors[T]) sums() []ShardSums {
 	for at, shard := range k.plan.shards {
 		sums[at].Shard = shard
 		for ; i < len(k.plan.blocks) && k.plan.blocks[i].shard == shard; i++ {
-			for which := range sums[at].Mass {
-				sums[at].Mass[which] += k.blockSums[i].mass[which]
-				sums[at].Dangling[which] += k.blockSums[i].dangling[which]
-				sums[at].Delta[which] += k.blockSums[i].delta[which]
+			for which := range k.sumsOf {
+				s := k.sumsOf[which][i]
+				sums[at].Mass[which] += s.mass
+				sums[at].Dangling[which] += s.dangling
+				sums[at].Delta[which] += s.delta
 			}
 		}
 	}
@@ -157,13 +200,13 @@ func (k *vectors[T]) width() int {
 
 // give returns the shares of the listed vertices as bytes of a message.
 func (k *vectors[T]) give(list []graph.Vertex, which int) []byte {
-	width := k.width()
+	width, shares := k.width(), k.shares[which]
 	b := make([]byte, 0, len(list)*width)
 	for _, x := range list {
 		if width == 4 {
-			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(float32(k.shares[x][which])))
+			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(float32(shares[x])))
 		} else {
-			b = binary.LittleEndian.AppendUint64(b, math.Float64bits(float64(k.shares[x][which])))
+			b = binary.LittleEndian.AppendUint64(b, math.Float64bits(float64(shares[x])))
 		}
 	}
 	return b
@@ -172,12 +215,12 @@ func (k *vectors[T]) give(list []graph.Vertex, which int) []byte {
 // take puts values of a message, whose length has been checked, into the
 // mirrors.
 func (k *vectors[T]) take(list []graph.Vertex, values []byte, which int) {
-	width := k.width()
+	width, shares := k.width(), k.shares[which]
 	for i, x := range list {
 		if width == 4 {
-			k.shares[x][which] = T(math.Float32frombits(binary.LittleEndian.Uint32(values[4*i:])))
+			shares[x] = T(math.Float32frombits(binary.LittleEndian.Uint32(values[4*i:])))
 		} else {
-			k.shares[x][which] = T(math.Float64frombits(binary.LittleEndian.Uint64(values[8*i:])))
+			shares[x] = T(math.Float64frombits(binary.LittleEndian.Uint64(values[8*i:])))
 		}
 	}
 }

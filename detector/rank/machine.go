@@ -122,11 +122,7 @@ func NewMachine(v *graph.View, cfg Config) (*Machine, error) {
 	}
 	m := &Machine{cfg: cfg, view: v, plan: newPlan(v, &cfg, seeds)}
 	m.inbox = [2]map[int]*Message{{}, {}}
-	if cfg.Precision == Single {
-		m.kernel = newKernel[float32](v, &m.plan, cfg.Workers)
-	} else {
-		m.kernel = newKernel[float64](v, &m.plan, cfg.Workers)
-	}
+	m.kernel = newKernel(v, &m.plan, &cfg)
 	return m, nil
 }
 

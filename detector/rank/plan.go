@@ -20,11 +20,21 @@ type block struct {
 	lo, hi graph.Vertex
 }
 
+// tile is a range of owned vertices that lie together, made of whole blocks.
+// It is a unit of work: ranks do not depend on its size.
+type tile struct {
+	lo, hi      graph.Vertex
+	first, last int // its blocks: first ≤ i < last
+}
+
 // plan is what a ranking knows before its first round.
 type plan struct {
 	blocks []block // of the owned shards, in canonical order
-	shards []flow.Shard
-	counts [flow.Shards]struct{ hosts, seeds int }
+	tiles  []tile
+	// tileBits is the size of a sending tile: vertex x is in tile x>>tileBits.
+	tileBits int
+	shards   []flow.Shard
+	counts   [flow.Shards]struct{ hosts, seeds int }
 	// seed has a bit per vertex; nil if this node has no seed.
 	seed  []uint64
 	seeds int // over all nodes
@@ -35,7 +45,7 @@ type plan struct {
 }
 
 func newPlan(v *graph.View, cfg *Config, seeds []graph.Vertex) plan {
-	p := plan{limit: cfg.limit()}
+	p := plan{limit: cfg.limit(), tileBits: tileBitsFor(v.Len())}
 	for s := range flow.Shards {
 		if cfg.Owner[s] != cfg.Self {
 			continue
@@ -48,6 +58,7 @@ func newPlan(v *graph.View, cfg *Config, seeds []graph.Vertex) plan {
 			p.blocks = append(p.blocks, block{shard, lo, lo + min(blockSize, hi-lo)})
 		}
 	}
+	p.tiles = tilesOf(p.blocks, 1<<p.tileBits)
 	for _, x := range seeds {
 		shard := v.ShardOf(x)
 		if !v.Owned(shard) {
@@ -67,6 +78,19 @@ func newPlan(v *graph.View, cfg *Config, seeds []graph.Vertex) plan {
 		p.mirror(v, cfg)
 	}
 	return p
+}
+
+// tilesOf joins neighbouring blocks to tiles of at most size vertices, or of one
+// block.
+func tilesOf(blocks []block, size graph.Vertex) (tiles []tile) {
+	for i, b := range blocks {
+		if n := len(tiles); n > 0 && tiles[n-1].hi == b.lo && b.hi-tiles[n-1].lo <= size {
+			tiles[n-1].hi, tiles[n-1].last = b.hi, i+1
+		} else {
+			tiles = append(tiles, tile{b.lo, b.hi, i, i + 1})
+		}
+	}
+	return tiles
 }
 
 // mirror fills send and receive. A server share is read by the rows that its

@@ -37,6 +37,9 @@ type Params struct {
 	DanglingW bool           // dangling mass follows W instead of being uniform
 	Precision Precision
 	Workers   int // goroutines of a superstep; 0 means GOMAXPROCS
+	// Memory, if set, is used again instead of allocating. Rankings of one view
+	// after the other then share the preparation.
+	Memory *Memory
 	// Progress, if set, is called by Run after each superstep.
 	Progress func(superstep int, delta float64)
 }

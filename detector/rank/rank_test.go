@@ -1,7 +1,6 @@
 package rank
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -192,19 +191,5 @@ func TestLimit(t *testing.T) {
 		if want := Reference(v, Params{Damping: d, Iterations: 2000}); distance(r.Client, want.Client) > 1e-15 {
 			t.Errorf("d %v: got %v after %d supersteps, want %v", d, r.Client, r.Supersteps, want.Client)
 		}
-	}
-}
-
-func BenchmarkSuperstep(b *testing.B) {
-	rng := rand.New(rand.NewPCG(1, 1))
-	const n = 1 << 20
-	src, dst := randomLinks(rng, n, 3_000_000)
-	v := graph.FromLinks(n, src, dst)
-	for _, precision := range []Precision{Double, Single} {
-		b.Run(fmt.Sprint("bytes=", 8>>precision), func(b *testing.B) {
-			b.ReportAllocs()
-			mustRun(b, v, Params{Damping: 0.5, Iterations: b.N, Precision: precision})
-			b.ReportMetric(float64(v.Links())*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mlinks/s")
-		})
 	}
 }

@@ -1,0 +1,43 @@
+package rank
+
+import (
+	"runtime"
+
+	"github.com/flowhound/flowhound/detector/graph"
+)
+
+// Baseline computes the server rank alone, as a plain pull over the in-rows
+// with float32 contributions on all processors: what pr_spmv of the GAP
+// Benchmark Suite (Beamer, Asanović and Patterson 2015) does. It is what
+// supersteps are measured against. It calls each after every superstep.
+func Baseline(v *graph.View, damping float32, supersteps int, each func()) []float32 {
+	const step = 1 << 12
+	n := v.Len()
+	ranks, shares := make([]float32, n), make([]float32, n)
+	for x := range ranks {
+		ranks[x] = 1 / float32(n)
+	}
+	rows := func(f func(lo, hi graph.Vertex)) {
+		parallel((n+step-1)/step, runtime.GOMAXPROCS(0), func(_, i int) {
+			f(graph.Vertex(i*step), graph.Vertex(min(n, (i+1)*step)))
+		})
+	}
+	for range supersteps {
+		rows(func(lo, hi graph.Vertex) {
+			for x := lo; x < hi; x++ {
+				shares[x] = ranks[x] / float32(v.Out.Degree(x))
+			}
+		})
+		rows(func(lo, hi graph.Vertex) {
+			for x := lo; x < hi; x++ {
+				sum := float32(0)
+				for _, y := range v.In.Of(x) {
+					sum += shares[y]
+				}
+				ranks[x] = (1-damping)/float32(n) + damping*sum
+			}
+		})
+		each()
+	}
+	return ranks
+}
