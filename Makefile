@@ -21,7 +21,7 @@ ifeq ($(CI),true)
 export FLOWHOUND_REQUIRE_TOOLS := 1
 endif
 
-.PHONY: help build run demo test race fuzz bench lint generate check-generated units prometheus deps check install clean
+.PHONY: help build run demo test race fuzz hostile bench lint generate check-generated units prometheus deps check install clean
 
 help: ## show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -44,6 +44,9 @@ race: ## the unit tests under the race detector, without the end-to-end ones
 
 fuzz: ## run every fuzz target for TIME (10s)
 	@.ci/fuzz $(TIME)
+
+hostile: ## a million hostile packets on the live socket, beside a good exporter
+	FLOWHOUND_HOSTILE=1000000 $(GO) test -count=1 -timeout 10m -run '^TestHostilePackets$$' -v ./cmd/flowhound
 
 bench: ## run every benchmark once; compare ten runs with benchstat
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./...
