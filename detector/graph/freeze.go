@@ -36,6 +36,23 @@ func (g *Graph) Freeze() *View {
 	return v
 }
 
+// Forget lets go of what Freeze keeps of the last view, so that the next view is
+// made from nothing.
+func (g *Graph) Forget() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for s := range g.hosts {
+		hs := &g.hosts[s]
+		hs.order, hs.added = nil, nil
+		for local := range hs.entries {
+			e := &hs.entries[local]
+			if e.fresh = e.pairs > 0; e.fresh {
+				hs.added = append(hs.added, uint32(local))
+			}
+		}
+	}
+}
+
 // sort brings order up to date: hosts that went leave it, fresh ones enter.
 func (hs *hosts) sort() {
 	alive := hs.order[:0]
