@@ -11,7 +11,7 @@ import (
 var floors = [][]string{
 	0: {
 		"internal/flow", "internal/config", "internal/lifecycle", "internal/metric", "internal/lint", "internal/peer",
-		"collector/listen", "collector/template/lru", "collector/template",
+		"collector/listen", "collector/session", "collector/template/lru", "collector/template",
 	},
 	1: {
 		"collector/decode/packet", "collector/decode", "collector/pseudonym", "collector/contact",
