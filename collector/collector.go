@@ -70,17 +70,19 @@ type Collector struct {
 	failed    chan error
 
 	// Set by Start.
-	permuter *pseudonym.Permuter // the flusher's
-	input    Input
-	workers  []*worker
-	started  time.Time
-	clock    steady // the flusher's
+	permuter  *pseudonym.Permuter // the flusher's
+	input     Input
+	workers   []*worker
+	templates *templateKeeper
+	started   time.Time
+	clock     steady // the flusher's
 
 	receiving, publishing context.Context
 	stopReceiving         context.CancelFunc
 	stopPublishing        context.CancelFunc
 	receivers             sync.WaitGroup
 	flusher, writer       sync.WaitGroup
+	keeper                sync.WaitGroup
 	stopFlusher           chan struct{}
 	stopOnce              sync.Once
 	stopErr               error
@@ -166,6 +168,7 @@ func (c *Collector) stop(ctx context.Context) error {
 	c.receivers.Wait()
 	close(c.stopFlusher)
 	c.flusher.Wait()
+	c.keeper.Wait()
 	release := context.AfterFunc(ctx, c.stopPublishing)
 	defer release()
 	c.writer.Wait()

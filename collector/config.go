@@ -38,6 +38,8 @@ type Config struct {
 	VXLAN bool `yaml:"vxlan"`
 	// The permutation keys.
 	Keys Keys `yaml:"keys"`
+	// The templates and sampling rates that exporters told, kept over restarts.
+	Templates Templates `yaml:"templates"`
 	// File with the IP addresses of known bots, such as a honeypot's visitors:
 	// one per line, # starts a comment. SIGHUP reloads it. Empty for none.
 	// Default: empty.
@@ -84,6 +86,15 @@ type Keys struct {
 	// Generation that new pseudonyms are made with; 0 means the newest in the
 	// file. Default: 0.
 	Generation int `yaml:"generation"`
+}
+
+// Templates says where templates are kept over restarts.
+type Templates struct {
+	// Path of the file, so that data is decoded from the first packet after a
+	// restart; exporters stand in it by pseudonym. Empty means
+	// "templates" in the state directory, "none" not to keep them. Default:
+	// empty.
+	File string `yaml:"file"`
 }
 
 // Exporter is one exporter, or a group that needs no telling apart.

@@ -54,7 +54,9 @@ type snapshot struct {
 	flushed flushCounts
 	publish publishCounts
 	status  Status
-	lag     float64 // seconds since the end of the ended slice
+	// templateErrors are those of the template file.
+	templateErrors [len(templateFileOps)]uint64
+	lag            float64 // seconds since the end of the ended slice
 }
 
 func name(s string) string { return prometheus.BuildFQName("flowhound", "collector", s) }
@@ -216,6 +218,12 @@ func (m *metrics) templates() {
 		decoded(func(d *decode.Stats) uint64 { return d.TemplateChanges }))
 	m.counter("templates_evicted_total", "Templates forgotten because of the caps.",
 		decoded(func(d *decode.Stats) uint64 { return d.TemplateEvicted }))
+	m.counter("templates_restored_total", "Templates from before a restart that came into use again.",
+		decoded(func(d *decode.Stats) uint64 { return d.Restored }))
+	m.counter("templates_stale_total", "Templates from before a restart that were forgotten because the exporter had restarted too, or did not repeat them for a day.",
+		decoded(func(d *decode.Stats) uint64 { return d.StaleForgotten }))
+	m.counters("template_file_errors_total", "Failures of the file that keeps templates over restarts, by operation.", "operation",
+		templateFileOps[:], func(s *snapshot, i int) uint64 { return s.templateErrors[i] })
 	m.gauge("held_sets", "Data sets waiting for their template.",
 		func(s *snapshot) float64 {
 			return float64(decoded(func(d *decode.Stats) uint64 { return d.HeldSets })(s))

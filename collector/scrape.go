@@ -45,6 +45,9 @@ func (m *metrics) snapshot() *snapshot {
 		s.decode = append(s.decode, w.decoder.Stats())
 	}
 	_, s.publish, _ = c.publisher.state()
+	if len(s.workers) > 0 {
+		s.templateErrors = c.templates.failures()
+	}
 	c.mu.Lock()
 	s.flushed = c.flushed
 	c.mu.Unlock()

@@ -27,6 +27,7 @@ func (c *Collector) Start(ctx context.Context) error {
 	if c.permuter, err = keys.Permuter(c.cfg.Keys.generation(keys.Keys)); err != nil {
 		return fmt.Errorf("key file %s: %w", c.cfg.Keys.File, err)
 	}
+	c.templates = c.openTemplates(keys.Keys)
 	var seeds []netip.Addr
 	if c.cfg.Seeds != "" {
 		if seeds, err = readSeeds(c.cfg.Seeds); err != nil {
@@ -104,10 +105,12 @@ func (c *Collector) newWorker(source Source, a *access) *worker {
 	for _, p := range c.cfg.Ignore {
 		ignore = append(ignore, p.Prefix)
 	}
+	saved, savedName := c.templates.recall()
 	w := &worker{
-		source:  source,
-		decoder: decode.New(decode.Config{Sampling: a.sampling, VXLAN: c.cfg.VXLAN, V5RawSampling: c.cfg.V5RawSampling}),
-		access:  &c.access, now: c.deps.Now, refused: &c.refused, early: c.early,
+		source: source,
+		decoder: decode.New(decode.Config{Sampling: a.sampling, VXLAN: c.cfg.VXLAN, V5RawSampling: c.cfg.V5RawSampling,
+			Saved: saved, SavedName: savedName}),
+		access: &c.access, now: c.deps.Now, refused: &c.refused, early: c.early,
 		table: contact.New(tables), spare: contact.New(tables),
 		sift: sift{sliceMS: c.cfg.Slice.Milliseconds(), keepLoopback: c.cfg.KeepLoopback,
 			ignore: ignore, cut: c.permuter.Clone().Cut},
@@ -147,6 +150,7 @@ func (c *Collector) run() {
 			}
 		})
 	}
+	c.keeper.Go(func() { c.templates.run(c.stopFlusher, c.workers) })
 	c.flusher.Go(func() { c.flushLoop(c.stopFlusher) })
 	c.writer.Go(func() {
 		err := c.publisher.run(c.publishing, c.queue)

@@ -46,6 +46,11 @@ type Config struct {
 	// decoded: the origin that was set when they came (see SetOrigin) and
 	// what they added to the counts.
 	OnHeld func(origin int, before, after *Stats)
+	// Saved is what exporters told before a restart, by the names that
+	// SavedName gives them; nil for nothing. SavedName is called by one
+	// goroutine at a time.
+	Saved     *Saved
+	SavedName Namer
 }
 
 // Decoder decodes the datagrams of any number of exporters, one at a time.
@@ -154,6 +159,7 @@ func (d *Decoder) accept(addr netip.Addr, m *message) *exporter {
 	}
 	e.packets++
 	e.seenMS = m.receivedMS
+	e.cache.Tick(m.receivedMS)
 	if m.exportMS != 0 {
 		e.skewMS = m.exportMS - m.receivedMS
 	}

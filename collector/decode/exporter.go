@@ -38,6 +38,8 @@ type stream struct {
 	rate        uint32 // of the domain, 0 if not told
 	samplerRate uint32 // of the sampler that was described last
 	initMS      int64  // Unix ms of the exporter's start (IPFIX), 0 if not told
+	bootMS      int64  // the same by the uptime of the last datagram (v9), modulo 2^32
+	recalled    bool   // no datagram since the restart
 }
 
 // exporter returns the state of an address, a new one if need be.
@@ -52,6 +54,7 @@ func (d *Decoder) exporter(addr netip.Addr) *exporter {
 		if _, old, evicted := d.exporters.Put(addr, e); evicted {
 			d.forget(old)
 		}
+		d.recall(e)
 	}
 	e.enter(d.session)
 	d.last = e

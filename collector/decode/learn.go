@@ -56,11 +56,7 @@ func (d *Decoder) learn(dst []flow.Record, e *exporter, m *message, rec template
 	}
 	d.newTemplates--
 	d.newFields -= rec.Fields
-	fields, err := parse(m.version, rec, options)
-	if err != nil {
-		return dst, err
-	}
-	t, err := template.Compile(key, options, rec.Scopes, fields, bytes.Clone(rec.Bytes))
+	t, err := compile(key, rec, options)
 	if err != nil {
 		return dst, err
 	}
@@ -89,6 +85,15 @@ func (d *Decoder) boundTemplates(e *exporter) {
 		}
 		d.forget(old)
 	}
+}
+
+// compile compiles a template record, and copies it.
+func compile(key template.Key, rec template.Record, options bool) (*template.Template, error) {
+	fields, err := parse(key.Version(), rec, options)
+	if err != nil {
+		return nil, err
+	}
+	return template.Compile(key, options, rec.Scopes, fields, bytes.Clone(rec.Bytes))
 }
 
 // parse gives a template record, whose lengths and counts have been checked,

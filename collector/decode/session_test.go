@@ -120,10 +120,7 @@ func TestSessionsAreNotSaved(t *testing.T) {
 	x.d.SetSession(0)
 	x.want(message10(0, set(2, templateRecord(300, pair4...))))
 	x.d.SetSession(1)
-	y := newTester(t, decode.Config{})
-	if err := y.d.LoadTemplates(x.d.AppendTemplates(nil)); err != nil {
-		t.Fatal(err)
-	}
+	y, _ := restarted(t, save(nil, x.d), now)
 	y.want(message10(0, set(300, bytes4)), pairText)
 	y.want(message10(1, set(256, bytes4)))
 }

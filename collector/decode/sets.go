@@ -26,6 +26,9 @@ func (d *Decoder) message(dst []flow.Record, m *message, from netip.Addr, b []by
 	}
 	e := d.accept(from, m)
 	s := e.stream(streamKey{version: m.version, domain: m.domain})
+	if m.version == template.V9 {
+		d.clock(e, s, m)
+	}
 	if m.version == template.IPFIX && int(binary.BigEndian.Uint16(b[2:])) > n {
 		d.drop(e, MessageTruncated, 1)
 	}

@@ -85,6 +85,8 @@ type Stats struct {
 	TemplateChanges  uint64 // known templates that arrived with another layout
 	TemplateEvicted  uint64 // templates forgotten for the caps
 	Withdrawn        uint64 // templates that their exporter withdrew
+	Restored         uint64 // templates from before a restart
+	StaleForgotten   uint64 // of those, forgotten because the exporter restarted or was silent for a day
 
 	DataSets    uint64 // sets of data or options records, held ones included
 	DecodedSets uint64

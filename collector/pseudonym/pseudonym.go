@@ -90,6 +90,15 @@ func (p *Permuter) Host(a flow.Addr) flow.Host {
 	return h
 }
 
+// Router returns the pseudonym of an exporter's own address, of which nothing
+// is cut: two routers of one IPv6 prefix are two. Of an IPv4 address it is
+// that of the host.
+func (p *Permuter) Router(a flow.Addr) flow.Pseudonym {
+	p.in = a
+	p.block.Encrypt(p.out[:], p.in[:])
+	return p.out
+}
+
 // Hosts appends the hosts of addrs to dst, in their order.
 func (p *Permuter) Hosts(dst []flow.Host, addrs []flow.Addr) []flow.Host {
 	for _, a := range addrs {

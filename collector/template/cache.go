@@ -13,13 +13,35 @@ const (
 	MaxSamplers  = 256
 )
 
+// StaleMS is how long a template from before a restart may be used without
+// having been repeated: 24 hours, in milliseconds.
+const StaleMS = 24 * 3600 * 1000
+
 // Cache holds the templates and samplers of one exporter address. It is not
 // safe for concurrent use.
+//
+// A template from a file is stale: usable at once, but it gives way to any
+// other that the exporter sends, and is forgotten after StaleMS.
+//
+//	file ──► stale ── repeated ──► sure ◄── sent
+//	           └── too old, restarted ──► forgotten
 type Cache struct {
-	templates *lru.Map[Key, *Template]
+	templates *lru.Map[Key, *entry]
 	samplers  map[sampler]uint32
 	size      int
+	revision  uint64
+	nowMS     int64
 }
+
+// entry is what is known about one key.
+type entry struct {
+	t      *Template
+	sentMS int64 // when the exporter sent it last, Unix ms
+	stale  bool
+}
+
+// Tick tells the receive time of what follows, in Unix milliseconds.
+func (c *Cache) Tick(nowMS int64) { c.nowMS = nowMS }
 
 // sampler names a sampler of an observation domain; the domain's own rate
 // has id anySampler.
@@ -35,7 +57,7 @@ const anySampler = ^uint64(0)
 
 // NewCache returns an empty cache.
 func NewCache() *Cache {
-	return &Cache{templates: lru.New[Key, *Template](MaxTemplates)}
+	return &Cache{templates: lru.New[Key, *entry](MaxTemplates)}
 }
 
 // Len returns the number of templates.
@@ -44,45 +66,119 @@ func (c *Cache) Len() int { return c.templates.Len() }
 // Size returns roughly how many bytes the templates hold.
 func (c *Cache) Size() int { return c.size }
 
+// Revision grows whenever a template or a sampler is new, changed or
+// forgotten.
+func (c *Cache) Revision() uint64 { return c.revision }
+
 // Lookup returns the template of a key, or nil, and marks it as used.
 func (c *Cache) Lookup(key Key) *Template {
-	t, _ := c.templates.Get(key)
-	return t
+	if e, ok := c.templates.Get(key); ok {
+		return e.t
+	}
+	return nil
 }
 
 // Unchanged reports whether a record repeats the template that is known, and
-// marks that as used. Exporters repeat their templates for ever, so this is
-// the common case, and it costs a comparison of bytes.
+// marks that as used and sure. Exporters repeat their templates for
+// ever, so this is the common case, and it costs a comparison of bytes.
 func (c *Cache) Unchanged(key Key, options bool, raw []byte) bool {
-	t, ok := c.templates.Get(key)
-	return ok && t.Options == options && bytes.Equal(t.Raw, raw)
+	e, ok := c.templates.Get(key)
+	if !ok || e.t.Options != options || !bytes.Equal(e.t.Raw, raw) {
+		return false
+	}
+	e.sentMS, e.stale = c.nowMS, false
+	return true
 }
 
-// Learn keeps a template. changed says that it replaced one of another
-// layout, evicted that the one unused for longest was forgotten for it.
+// Learn keeps a template that was sent. changed says that it replaced one
+// of another layout, evicted that the one unused for longest was forgotten
+// for it.
 func (c *Cache) Learn(t *Template) (changed, evicted bool) {
-	if old, ok := c.templates.Get(t.Key); ok {
-		c.size -= old.Size()
+	return c.put(&entry{t: t, sentMS: c.nowMS})
+}
+
+// Restore keeps a template from before a restart, stale, unless the exporter
+// has sent one since.
+func (c *Cache) Restore(t *Template, sentMS int64) (evicted bool) {
+	if _, known := c.templates.Get(t.Key); known {
+		return false
+	}
+	_, evicted = c.put(&entry{t: t, sentMS: sentMS, stale: true})
+	return evicted
+}
+
+func (c *Cache) put(e *entry) (changed, evicted bool) {
+	if old, ok := c.templates.Get(e.t.Key); ok {
+		c.size -= old.t.Size()
 		changed = true
 	}
-	_, old, evicted := c.templates.Put(t.Key, t)
+	_, old, evicted := c.templates.Put(e.t.Key, e)
 	if evicted {
-		c.size -= old.Size()
+		c.size -= old.t.Size()
 	}
-	c.size += t.Size()
+	c.size += e.t.Size()
+	c.revision++
 	return changed, evicted
 }
 
 // Forget removes the template of a key (RFC 7011 §8.4, over TCP and TLS).
 func (c *Cache) Forget(key Key) {
-	if t, ok := c.templates.Get(key); ok {
-		c.size -= t.Size()
+	if e, ok := c.templates.Get(key); ok {
+		c.size -= e.t.Size()
 		c.templates.Delete(key)
+		c.revision++
 	}
 }
 
+// ForgetStale removes the stale templates of a version and domain, whose
+// exporter has restarted, and returns how many there were.
+func (c *Cache) ForgetStale(version uint8, domain uint32) int {
+	return c.forget(func(key Key, e *entry) bool {
+		return e.stale && key.Version() == version && key.Domain() == domain
+	})
+}
+
+// ExpireStale removes the stale templates that the exporter has not sent for
+// StaleMS, and returns how many there were.
+func (c *Cache) ExpireStale(nowMS int64) int {
+	return c.forget(func(_ Key, e *entry) bool { return e.stale && nowMS-e.sentMS > StaleMS })
+}
+
+func (c *Cache) forget(which func(Key, *entry) bool) int {
+	var keys []Key
+	for key, e := range c.templates.All() {
+		if which(key, e) {
+			keys = append(keys, key)
+		}
+	}
+	for _, key := range keys {
+		c.Forget(key)
+	}
+	return len(keys)
+}
+
 // All yields the templates from the newest used to the oldest.
-func (c *Cache) All() iter.Seq2[Key, *Template] { return c.templates.All() }
+func (c *Cache) All() iter.Seq2[Key, *Template] {
+	return func(yield func(Key, *Template) bool) {
+		for key, e := range c.templates.All() {
+			if !yield(key, e.t) {
+				return
+			}
+		}
+	}
+}
+
+// Sent yields the templates from the newest used to the oldest, each with the
+// Unix milliseconds when the exporter sent it last.
+func (c *Cache) Sent() iter.Seq2[*Template, int64] {
+	return func(yield func(*Template, int64) bool) {
+		for _, e := range c.templates.All() {
+			if !yield(e.t, e.sentMS) {
+				return
+			}
+		}
+	}
+}
 
 // SetSampler keeps the rate 1:rate of a sampler, and SetDomainRate that of a
 // whole observation domain. They report false when the cache is full.
@@ -102,7 +198,10 @@ func (c *Cache) setRate(s sampler, rate uint32) bool {
 	if c.samplers == nil {
 		c.samplers = make(map[sampler]uint32)
 	}
-	c.samplers[s] = rate
+	if c.samplers[s] != rate {
+		c.samplers[s] = rate
+		c.revision++
+	}
 	return true
 }
 

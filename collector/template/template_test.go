@@ -181,6 +181,58 @@ func TestCache(t *testing.T) {
 	}
 }
 
+// TestStale: a template from before a restart serves until the exporter sends
+// another, has restarted or was silent for a day; a repetition makes it sure.
+func TestStale(t *testing.T) {
+	const sentMS = 1000
+	make := func(key template.Key, element uint16) *template.Template {
+		tpl, err := template.Compile(key, false, 0, []template.Field{{ID: element, Length: 4}}, words(256, 1, element, 4))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tpl
+	}
+	other := template.MakeKey(9, 8, 256)
+	fresh := func() *template.Cache {
+		c := template.NewCache()
+		c.Restore(make(key, 8), sentMS)
+		c.Restore(make(other, 8), sentMS)
+		return c
+	}
+	c := fresh()
+	if c.Lookup(key) == nil || c.Len() != 2 {
+		t.Fatal("a restored template is not known")
+	}
+	if n := c.ExpireStale(sentMS + template.StaleMS); n != 0 {
+		t.Errorf("%d expired within a day, want 0", n)
+	}
+	if n := c.ExpireStale(sentMS + template.StaleMS + 1); n != 2 || c.Len() != 0 || c.Size() != 0 {
+		t.Errorf("%d expired after a day, want 2; %d left of %d bytes", n, c.Len(), c.Size())
+	}
+	c = fresh()
+	c.Tick(5000)
+	if !c.Unchanged(key, false, words(256, 1, 8, 4)) {
+		t.Fatal("the repetition is not the restored template")
+	}
+	if n := c.ForgetStale(template.IPFIX, key.Domain()); n != 0 {
+		t.Errorf("%d of a repeated template forgotten with the restart, want 0", n)
+	}
+	if n := c.ForgetStale(9, 8); n != 1 || c.Lookup(other) != nil {
+		t.Errorf("%d forgotten with the restart, want 1", n)
+	}
+	for _, sent := range c.Sent() {
+		if sent != 5000 {
+			t.Errorf("sent at %d, want 5000", sent)
+		}
+	}
+	c = fresh()
+	c.Learn(make(key, 12))
+	c.Restore(make(key, 8), sentMS)
+	if c.Lookup(key).Raw[5] != 12 {
+		t.Error("a saved template replaced the one that was sent")
+	}
+}
+
 func TestSamplers(t *testing.T) {
 	c := template.NewCache()
 	if c.SamplerRate(9, 1, 1) != 0 || c.DomainRate(9, 1) != 0 {

@@ -21,6 +21,9 @@ const DefaultHTTPAddress = "127.0.0.1:8470"
 // keyFileName is the key file's name within the state directory.
 const keyFileName = "keys"
 
+// templateFileName is the template file's name within the state directory.
+const templateFileName = "templates"
+
 // Quiet is a log level above error: an appliance inside another program.
 const Quiet = slog.LevelError + 4
 
@@ -120,6 +123,9 @@ func (c *Config) settle() {
 	}
 	c.Collector.Slice = c.Slice
 	c.Detector.Slice, c.Detector.Window = c.Slice, c.Window
+	if c.Collector.Templates.File == "" {
+		c.Collector.Templates.File = filepath.Join(c.StateDir, templateFileName)
+	}
 }
 
 // Validate reports what no component could report alone.
