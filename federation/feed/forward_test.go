@@ -305,6 +305,50 @@ func TestForward(t *testing.T) {
 	}
 }
 
+// Seeds behind the last commit are told once, however often a forwarder starts.
+func TestForwardSeedsOnce(t *testing.T) {
+	ring, local := startRing(t), open(t, spoolConfig(t.TempDir()))
+	startPop(t, local).flushes(t, 1)
+	last := uint64(0)
+	for g := range 3 {
+		seeds := wire.Seeds{Source: collectorName, Hosts: []wire.Seed{{Generation: flow.Generation(g)}}}
+		var err error
+		if last, err = local.AppendControl(limit(t), seeds.Key(), last, seeds.Append(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		f := startForwarder(t, local, ring.url())
+		f.caughtUp(t)
+		f.Stop(limit(t))
+	}
+	if _, last, _ := ring.l.ControlBounds(limit(t)); last != 5 {
+		t.Errorf("the remote log has %d control messages, want 2 commits and 3 seeds", last)
+	}
+}
+
+// A commit whose acknowledgement was lost is known by its mark and its bytes;
+// another one in its place is somebody else's.
+func TestForwardAppendInDoubt(t *testing.T) {
+	ring, local := startRing(t), open(t, spoolConfig(t.TempDir()))
+	r := &run{f: newForwarder(t, local, ring.url()), remote: ring.l, id: 1}
+	c, m := wire.Commit{Collector: collectorName, Incarnation: 1, Flush: 1}, mark{1, 5, 9}
+	for range 2 {
+		r.place.seq = 0
+		if err := r.append(limit(t), c, c.Append(nil), m); err != nil || r.place.seq != 1 {
+			t.Fatalf("append: got %d, %v, want 1", r.place.seq, err)
+		}
+	}
+	r.place.seq = 0
+	if err := r.append(limit(t), c, c.Append(nil), mark{1, 6, 9}); !errors.Is(err, ErrReplaced) {
+		t.Errorf("another message of this mark's log: got %v, want %v", err, ErrReplaced)
+	}
+	r.wrote = false
+	if err := r.append(limit(t), c, c.Append(nil), mark{1, 6, 9}); !errors.Is(err, errMoved) {
+		t.Errorf("a message of the forwarder before: got %v, want %v", err, errMoved)
+	}
+}
+
 // The remote log is away at the start and goes away again: what the collector
 // writes meanwhile waits, is counted, and arrives.
 func TestForwardRemoteAway(t *testing.T) {
