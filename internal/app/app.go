@@ -30,7 +30,7 @@ type Role uint8
 // The roles.
 const (
 	All           Role = iota // collector and detector with the log between them
-	CollectorOnly             // writes into a log elsewhere
+	CollectorOnly             // writes into its own log, which is forwarded to the one at log.url
 	DetectorOnly              // reads the log, which is its own unless log.url is set
 )
 
@@ -53,10 +53,11 @@ type App struct {
 
 	http      *httpServer
 	log       atomic.Pointer[feed.Log]
+	forwarder atomic.Pointer[feed.Forwarder] // of CollectorOnly
 	collector atomic.Pointer[collector.Collector]
 	detector  atomic.Pointer[detector.Detector]
 	// What the parts that are made during the start will report.
-	collectorFailed chan error
+	collectorFailed, forwarderFailed chan error
 }
 
 // New returns an appliance of a valid configuration.
@@ -68,7 +69,8 @@ func New(cfg Config, role Role, deps Deps) (*App, error) {
 	if role == CollectorOnly && cfg.Log.URL == "" {
 		return nil, errors.New("log.url: empty, but a collector alone needs to know where the log is")
 	}
-	a := &App{cfg: cfg, role: role, deps: deps, registry: metric.NewRegistry(), collectorFailed: make(chan error, 1)}
+	a := &App{cfg: cfg, role: role, deps: deps, registry: metric.NewRegistry(),
+		collectorFailed: make(chan error, 1), forwarderFailed: make(chan error, 1)}
 	a.http = newHTTPServer(cfg.HTTP.Listen, routes(a.registry, a.Ready, a.status, map[string]http.Handler{
 		"/api/v1/exporters":         a.component(a.collectorHandler, "collector"),
 		"/api/v1/exporters/refused": a.component(a.collectorHandler, "collector"),
@@ -95,7 +97,9 @@ func (a *App) parts() []lifecycle.Part {
 		{Name: "http", Start: a.http.start, Stop: a.http.stop, Failed: a.http.group.Failed()},
 		{Name: "log", Start: a.startLog, Stop: a.stopLog},
 	}
-	if a.role != CollectorOnly {
+	if a.role == CollectorOnly {
+		parts = append(parts, lifecycle.Part{Name: "forwarder", Start: a.startForwarder, Stop: a.stopForwarder, Failed: a.forwarderFailed})
+	} else {
 		parts = append(parts, lifecycle.Part{Name: "detector", Start: a.startDetector, Stop: a.stopDetector})
 	}
 	if a.role != DetectorOnly {
@@ -117,7 +121,11 @@ func (a *App) prepare(context.Context) error {
 }
 
 func (a *App) startLog(ctx context.Context) error {
-	log, err := feed.Open(ctx, a.cfg.feed(), feed.Deps{Registerer: a.registry, Logger: a.deps.Logger})
+	cfg := a.cfg.feed()
+	if a.role == CollectorOnly {
+		cfg = a.cfg.spool()
+	}
+	log, err := feed.Open(ctx, cfg, feed.Deps{Registerer: a.registry, Logger: a.deps.Logger})
 	if err != nil {
 		return err
 	}
@@ -210,6 +218,9 @@ func (a *App) Ready() error {
 	if a.role != DetectorOnly && a.collector.Load() == nil {
 		return errors.New("collector: starting")
 	}
+	if a.role == CollectorOnly {
+		return a.canSpool()
+	}
 	return nil
 }
 
@@ -220,6 +231,7 @@ func (a *App) status() any {
 		Ready   bool           `json:"ready"`
 		Reason  string         `json:"reason,omitempty"`
 		Roles   map[string]any `json:"roles"`
+		Spool   any            `json:"spool,omitempty"`
 	}
 	s := answer{Version: metric.BuildInfo().Version, Ready: true, Roles: map[string]any{}}
 	if err := a.Ready(); err != nil {
@@ -230,6 +242,9 @@ func (a *App) status() any {
 	}
 	if d := a.detector.Load(); d != nil {
 		s.Roles["detector"] = d.Status()
+	}
+	if f := a.forwarder.Load(); f != nil {
+		s.Spool = f.Status(context.Background())
 	}
 	return s
 }

@@ -70,14 +70,16 @@ type LoggingConfig struct {
 // LogConfig is the part of the log's settings that an operator chooses.
 type LogConfig struct {
 	// URL names NATS servers to use instead of the embedded one, separated by
-	// commas; default none.
+	// commas; default none. A collector alone keeps its own log, in which
+	// contacts wait while those servers are away.
 	URL string `yaml:"url" env:"FLOWHOUND_LOG_URL"`
 	// Listen is the host:port on which the embedded server accepts collectors
 	// on other machines; default none. Whoever reaches it can read and write
 	// the log: it belongs on a private network.
 	Listen string `yaml:"listen"`
 	// MaxBytes is the disk space that the log may take, in bytes; default
-	// 20 GiB, at least 1 GiB. The oldest messages go first.
+	// 20 GiB, at least 1 GiB. The oldest messages go first. At a collector
+	// alone it bounds how long the servers at url may be away without a loss.
 	MaxBytes int64 `yaml:"max_bytes"`
 	// Sync makes every acknowledged message survive a power loss, by an fsync
 	// each; default true.
@@ -160,6 +162,16 @@ func (c Config) feed() feed.Config {
 		SyncAlways: c.Log.Sync, Replicas: c.Log.Replicas,
 	}
 	f.MaxAge = max(c.Window+time.Duration(2*c.Detector.SnapshotSlices)*c.Slice, time.Hour)
+	return f
+}
+
+// spool returns the configuration of a collector's own log, from which a
+// forwarder moves everything into the one that feed describes. What is older
+// than the window no longer counts anywhere, so that it need not wait longer.
+func (c Config) spool() feed.Config {
+	f := c.feed()
+	f.URL, f.Replicas, f.Spool = "", 1, true
+	f.MaxAge = max(c.Window, time.Hour)
 	return f
 }
 

@@ -40,9 +40,17 @@ func TestConfigurationDocument(t *testing.T) {
 	compare(t, "config_docs.json", append(texts, '\n'))
 }
 
-// docs/metrics.md lists what a whole appliance exports.
+// docs/metrics.md lists what a whole appliance exports, and the spool of a
+// collector alone.
 func TestMetricsDocument(t *testing.T) {
-	metrics, err := metric.Describe(runAppliance(t).registry)
+	a := runAppliance(t)
+	a.cfg.Log.URL = "nats://192.0.2.1:4222"
+	forwarder, err := a.newForwarder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer forwarder.Stop(t.Context())
+	metrics, err := metric.Describe(a.registry)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,45 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/flowhound/flowhound/federation/feed"
+)
+
+// newForwarder returns what moves the collector's log to the one at log.url.
+func (a *App) newForwarder() (*feed.Forwarder, error) {
+	return feed.NewForwarder(a.log.Load(), feed.ForwardConfig{
+		Collector: a.cfg.Collector.Name, Remote: a.cfg.feed(), Keep: feed.DefaultKeep,
+	}, feed.Deps{Registerer: a.registry, Logger: a.deps.Logger})
+}
+
+func (a *App) startForwarder(context.Context) error {
+	f, err := a.newForwarder()
+	if err != nil {
+		return err
+	}
+	a.forwarder.Store(f)
+	f.Start()
+	go func() { // ends with the forwarder
+		if err, ok := <-f.Failed(); ok {
+			a.forwarderFailed <- err
+		}
+	}()
+	return nil
+}
+
+func (a *App) stopForwarder(ctx context.Context) error {
+	if f := a.forwarder.Load(); f != nil {
+		f.Stop(ctx)
+	}
+	return nil
+}
+
+// canSpool returns why a collector alone cannot keep what it receives. Whether
+// the log at log.url answers does not matter for that.
+func (a *App) canSpool() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return a.log.Load().Health(ctx)
+}
