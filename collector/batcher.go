@@ -27,12 +27,13 @@ type half struct {
 	ref   uint32
 }
 
-// deal calls emit for every batch, shards ascending. Within a shard the halves
+// deal calls emit for every batch, shards ascending, without the far halves
+// that withheld marks (nil: none). Within a shard the halves
 // are sorted by host, which saves space on the wire and hides the order of
 // arrival. The contacts that emit gets are its own only during the call. It
 // stops at the first error.
-func (b *batcher) deal(contacts []flow.Contact, emit func(flow.Shard, []flow.Contact) error) error {
-	b.sort(contacts)
+func (b *batcher) deal(contacts []flow.Contact, withheld []bool, emit func(flow.Shard, []flow.Contact) error) error {
+	b.sort(contacts, withheld)
 	for s := range flow.Shards {
 		halves := b.halves[b.counts[s]:b.counts[s+1]]
 		for len(halves) > 0 {
@@ -56,11 +57,12 @@ func (b *batcher) deal(contacts []flow.Contact, emit func(flow.Shard, []flow.Con
 
 // sort fills halves by shard, so that those of shard s are
 // halves[counts[s]:counts[s+1]].
-func (b *batcher) sort(contacts []flow.Contact) {
+func (b *batcher) sort(contacts []flow.Contact, withheld []bool) {
 	var next [flow.Shards]int
 	for i := range contacts {
-		next[contacts[i].Local.Shard]++
-		next[contacts[i].Remote.Shard]++
+		local, remote := told(contacts, withheld, i)
+		next[contacts[i].Local.Shard] += local
+		next[contacts[i].Remote.Shard] += remote
 	}
 	at := 0
 	for s, n := range next {
@@ -70,7 +72,11 @@ func (b *batcher) sort(contacts []flow.Contact) {
 	b.counts[flow.Shards] = at
 	b.halves = slices.Grow(b.halves[:0], at)[:at]
 	for i := range contacts {
+		local, remote := told(contacts, withheld, i)
 		for flip, h := range [2]*flow.Host{&contacts[i].Local, &contacts[i].Remote} {
+			if [2]int{local, remote}[flip] == 0 {
+				continue
+			}
 			b.halves[next[h.Shard]] = half{
 				order: binary.BigEndian.Uint64(h.Pseudonym[:]),
 				ref:   uint32(i)<<1 | uint32(flip),
@@ -83,4 +89,16 @@ func (b *batcher) sort(contacts []flow.Contact) {
 			return cmp.Or(cmp.Compare(x.order, y.order), cmp.Compare(x.ref, y.ref))
 		})
 	}
+}
+
+// told returns 1 for each half of contact i that is told, 0 for one that is
+// withheld.
+func told(contacts []flow.Contact, withheld []bool, i int) (local, remote int) {
+	if withheld == nil || !withheld[i] {
+		return 1, 1
+	}
+	if isFar(&contacts[i]) {
+		return 0, 1
+	}
+	return 1, 0
 }

@@ -129,6 +129,7 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 	}
 	return c, nil
 }
+	c.publisher.far = newFarFilter(cfg.FarFilter)
 
 func orEnded(err error) error {
 	if err == nil {
@@ -175,6 +176,7 @@ func (c *Collector) stop(ctx context.Context) error {
 	c.stopPublishing()
 	err := errors.Join(c.unwritten(), c.input.Close())
 	commit, _, _ := c.publisher.state()
+	c.publisher.far.close()
 	c.deps.Logger.Info("collector stopped", "name", c.cfg.Name, "incarnation", commit.Incarnation,
 		"flush", commit.Flush, "ended", commit.Ended, "err", err)
 	return err

@@ -61,6 +61,12 @@ type Config struct {
 	Queue int `yaml:"queue"`
 	// Keep flow records of loopback addresses (127.0.0.0/8, ::1) instead of
 	// counting and dropping them. Default: false.
+	// Memory that remembers which contacts the greater of their two hosts was
+	// told in the slice at hand, in bytes: telling it again would change
+	// neither graph nor scores. 0 tells everything, else at least 33554432.
+	// In a ring whose nodes share the hosts, 0 makes the flows and bytes exact
+	// that explain shows for peers on other nodes. Default: 33554432 (32 MiB).
+	FarFilter int `yaml:"far_filter"`
 	KeepLoopback bool `yaml:"keep_loopback"`
 	// Prefixes whose hosts are no part of the graph, such as the operator's
 	// own resolvers and monitoring: flow records to or from them are counted
@@ -154,6 +160,7 @@ func DefaultConfig() Config {
 		Queue:         1 << 20,
 		Slice:         5 * time.Minute,
 	}
+		FarFilter:     minFarFilter,
 }
 
 // Validate returns the first setting that cannot work, its key first.
@@ -182,6 +189,9 @@ func (c Config) Validate() error {
 		key           string
 		got, min, max time.Duration
 	}{
+	if c.FarFilter != 0 && (c.FarFilter < minFarFilter || c.FarFilter > 1<<36) {
+		return fmt.Errorf("far_filter: %d, want 0 or %d to %d", c.FarFilter, minFarFilter, 1<<36)
+	}
 		{"flush", c.Flush, 100 * time.Millisecond, 10 * time.Minute},
 		{"grace", c.Grace, 0, time.Hour},
 		{"slice", c.Slice, time.Second, 24 * time.Hour},

@@ -10,12 +10,13 @@ import (
 )
 
 // metrics reads the collector's counts when it is scraped; nothing on the path
-// of a datagram touches Prometheus. Two conservation laws can be checked from
+// of a datagram touches Prometheus. Conservation laws can be checked from
 // outside:
 //
 //	datagrams = decoded + Σ dropped{reason}
 //	records = Σ filtered{reason} + contact records
 //	contact records = committed + dropped with their flush + pending
+//	2 · contacts = committed halves + withheld halves + 2 · (dropped + queued)
 type metrics struct {
 	c       *Collector
 	publish prometheus.Histogram
@@ -195,8 +196,10 @@ func (m *metrics) flushes() {
 	m.counter("batch_bytes_total", "Bytes of batches handed to the log.",
 		func(s *snapshot) uint64 { return s.publish.batchBytes })
 	m.counter("commits_total", "Commits acknowledged by the log.", func(s *snapshot) uint64 { return s.publish.commits })
-	m.counter("committed_contacts_total", "Halves of contacts that commits made count, two per contact.",
+	m.counter("committed_contacts_total", "Halves of contacts that commits made count: of each contact the near one, and the far one unless it was withheld.",
 		func(s *snapshot) uint64 { return s.publish.contacts })
+	m.counter("withheld_contacts_total", "Far halves of committed contacts that were left out because they had been told before in their slice.",
+		func(s *snapshot) uint64 { return s.publish.withheld })
 	m.counter("committed_records_total", "Flow records in the contacts that commits made count.",
 		func(s *snapshot) uint64 { return s.publish.records })
 	m.counters("log_errors_total", "Failed attempts to write into the log, by operation.", "operation",

@@ -39,6 +39,7 @@ type publisher struct {
 	took    func(time.Duration) // is told how long each window took
 	release func(*window)       // takes windows back
 	batcher batcher
+	far     *farFilter
 	arena   []byte // payloads of the window at hand
 
 	mu      sync.Mutex  // guards all below; written by one goroutine only
@@ -53,6 +54,7 @@ type publishCounts struct {
 	batches, batchBytes       uint64 // handed to the log
 	commits                   uint64
 	contacts, records         uint64 // covered by commits; contacts are halves
+	withheld                  uint64 // far halves that commits would have covered, told before in their slice
 	publishErrors, syncErrors uint64
 	commitErrors              uint64
 }
@@ -124,9 +126,10 @@ func (p *publisher) window(ctx context.Context, w *window) error {
 	next := p.commit
 	next.Flush++
 	next.Ended = max(next.Ended, w.ended)
-	next.Records, next.Late, next.Contacts = w.records, w.late, 2*uint64(len(w.contacts))
+	withheld, n := p.far.choose(w.contacts)
+	next.Records, next.Late, next.Contacts = w.records, w.late, 2*uint64(len(w.contacts))-uint64(n)
 	next.AtMS = w.atMS
-	if err := p.batches(ctx, w, &next); err != nil {
+	if err := p.batches(ctx, w, withheld, &next); err != nil {
 		return err
 	}
 	if len(w.contacts) > 0 {
@@ -138,19 +141,21 @@ func (p *publisher) window(ctx context.Context, w *window) error {
 	if err := p.append(ctx, next); err != nil {
 		return err
 	}
+	p.far.committed(w.contacts)
 	p.took(time.Since(begin))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.counts.commits++
 	p.counts.contacts += next.Contacts
 	p.counts.records += next.Records
+	p.counts.withheld += uint64(n)
 	return nil
 }
 
 // batches publishes the window's batches and counts them in next.Last.
-func (p *publisher) batches(ctx context.Context, w *window, next *wire.Commit) error {
+func (p *publisher) batches(ctx context.Context, w *window, withheld []bool, next *wire.Commit) error {
 	p.arena = p.arena[:0]
-	return p.batcher.deal(w.contacts, func(s flow.Shard, contacts []flow.Contact) error {
+	return p.batcher.deal(w.contacts, withheld, func(s flow.Shard, contacts []flow.Contact) error {
 		next.Last[s]++
 		h := wire.Header{Collector: next.Collector, Incarnation: next.Incarnation,
 			Shard: s, Seq: next.Last[s], Generation: w.generation}

@@ -1,0 +1,154 @@
+package collector
+
+import (
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/flowhound/flowhound/federation/wire"
+	"github.com/flowhound/flowhound/internal/flow"
+)
+
+// Within a slice the far half of a contact is told once for each set of
+// directions, answer and service, and again in the next slice; near halves
+// are all told. So both ends know the same topology, also where they are on
+// different nodes.
+func TestFarHalves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := startRig(t, setup{workers: 2})
+		time.Sleep(time.Duration(300_000-r.nowMS()%300_000) * time.Millisecond)
+		rng := rand.New(rand.NewPCG(5, 6))
+		const flushes, pairs = 45, 40
+		sent := uint64(0)
+		for range flushes {
+			for range 25 {
+				i := byte(rng.IntN(pairs))
+				x := record{src: flowAddr(10, 0, 0, i), dst: flowAddr(10, 9, i, i), sport: 40000, dport: 443, flags: 2}
+				if rng.IntN(4) == 0 {
+					x.src, x.dst, x.sport, x.dport, x.flags = x.dst, x.src, x.dport, x.sport, 0x12
+				}
+				if rng.IntN(8) == 0 {
+					x.sport, x.dport = 53, 53
+				}
+				r.sources[rng.IntN(2)].feed(r.v5("127.0.0.1", x))
+				sent++
+			}
+			time.Sleep(r.cfg.Flush)
+		}
+		r.stop()
+		got := r.log.read(t)
+		if n := flows(paired(t, got.contacts)); n != sent {
+			t.Errorf("%d flows in near halves, want %d", n, sent)
+		}
+		near, far := make(map[topology]int), make(map[topology]int)
+		halves := uint64(0)
+		for _, c := range got.contacts {
+			halves++
+			if c.Local.Compare(c.Remote) < 0 {
+				near[topologyOf(c)]++
+			} else {
+				far[topologyOf(c.Flip())]++
+			}
+		}
+		repeated := 0
+		for x, n := range near {
+			repeated += n - 1
+			if far[x] == 0 {
+				t.Errorf("slice %d, bits %b: told to the near host only", x.slice, x.bits)
+			}
+			// Two workers may tell the same in one flush.
+			if far[x] > 2 {
+				t.Errorf("slice %d, bits %b: told %d times to the far host", x.slice, x.bits, far[x])
+			}
+		}
+		if len(far) != len(near) || repeated == 0 {
+			t.Errorf("%d kinds of far halves, %d of near ones, %d repetitions", len(far), len(near), repeated)
+		}
+		withheld := r.metric("withheld_contacts_total")
+		if committed := r.metric("committed_contacts_total"); committed != float64(halves) || withheld == 0 || committed+withheld != 2*r.metric("contacts_total") {
+			t.Errorf("%v halves committed and %v withheld, want %d and the rest of %v contacts", committed, withheld, halves, r.metric("contacts_total"))
+		}
+		r.conserved()
+	})
+}
+
+// Nothing is withheld on the ground of a flush that was not committed.
+func TestFarHalvesNeedTheCommit(t *testing.T) {
+	c := flow.Contact{Local: flow.Host{Shard: 9}, Remote: flow.Host{Shard: 3}, Slice: 7, Bits: flow.BitOut}
+	f := newFarFilter(minFarFilter)
+	defer f.close()
+	contacts := []flow.Contact{c}
+	for range 2 {
+		if _, n := f.choose(contacts); n != 0 {
+			t.Fatal("withheld before the commit")
+		}
+	}
+	f.committed(contacts)
+	g := func(want int, change func(*flow.Contact)) {
+		t.Helper()
+		x := c
+		change(&x)
+		if _, n := f.choose([]flow.Contact{x}); n != want {
+			t.Errorf("%+v: %d withheld, want %d", x, n, want)
+		}
+	}
+	g(1, func(*flow.Contact) {})
+	g(1, func(x *flow.Contact) { *x = x.Flip() })
+	g(1, func(x *flow.Contact) { x.Out.Flows, x.FirstMS = 9, 9 })
+	g(0, func(x *flow.Contact) { x.Bits = flow.BitIn })
+	g(0, func(x *flow.Contact) { x.Bits |= flow.BitAnswered })
+	g(0, func(x *flow.Contact) { x.Slice++ })
+	g(0, func(x *flow.Contact) { x.Port = 80 })
+	g(0, func(x *flow.Contact) { x.Proto = 17 })
+	g(0, func(x *flow.Contact) { x.Local.Pseudonym[0] = 1 })
+}
+
+// BenchmarkFarHalves tells what a filter costs and saves where every contact
+// is told again in n flushes of a slice; n = 1 is the worst case.
+func BenchmarkFarHalves(b *testing.B) {
+	const contacts = 100_000
+	rng := rand.New(rand.NewPCG(1, 2))
+	var all []flow.Contact
+	for range contacts {
+		c := flow.Contact{Bits: flow.BitOut, FirstMS: 1_700_000_000_000, LastMS: 1_700_000_001_000, Out: flow.Counters{Flows: 2, Packets: 20, Bytes: 9000}, Port: 443, Proto: 6}
+		for i := range 16 {
+			c.Local.Pseudonym[i], c.Remote.Pseudonym[i] = byte(rng.Uint32()), byte(rng.Uint32())
+		}
+		c.Local.Shard, c.Remote.Shard = flow.Shard(rng.Uint32()), flow.Shard(rng.Uint32())
+		all = append(all, c)
+	}
+	f := func(name string, bytes, flushes int) {
+		b.Run(name, func(b *testing.B) {
+			far, size, halves := newFarFilter(bytes), 0, 0
+			defer far.close()
+			var deal batcher
+			var arena []byte
+			begin := cpu(b)
+			for i := range b.N {
+				for j := range all {
+					all[j].Slice = flow.Slice(i / flushes)
+				}
+				withheld, _ := far.choose(all)
+				err := deal.deal(all, withheld, func(_ flow.Shard, batch []flow.Contact) error {
+					arena = wire.AppendBatch(arena[:0], wire.Header{Collector: "pop-1"}, batch)
+					size += len(arena)
+					halves += len(batch)
+					return nil
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+				far.committed(all)
+			}
+			n := float64(b.N) * contacts
+			b.ReportMetric(float64((cpu(b)-begin).Nanoseconds())/n, "cpu-ns/contact")
+			b.ReportMetric(float64(size)/n, "B/contact")
+			b.ReportMetric(float64(halves)/n, "halves/contact")
+		})
+	}
+	f("off", 0, 1)
+	f("1-flush", minFarFilter, 1)
+	f("4-flushes", minFarFilter, 4)
+	f("30-flushes", minFarFilter, 30)
+}
