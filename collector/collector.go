@@ -20,6 +20,7 @@ import (
 
 	"github.com/flowhound/flowhound/collector/listen"
 	"github.com/flowhound/flowhound/collector/pseudonym"
+	"github.com/flowhound/flowhound/collector/session"
 	"github.com/flowhound/flowhound/internal/flow"
 )
 
@@ -72,6 +73,7 @@ type Collector struct {
 	// Set by Start.
 	permuter  *pseudonym.Permuter // the flusher's
 	input     Input
+	sessions  atomic.Pointer[session.Server] // nil without
 	workers   []*worker
 	templates *templateKeeper
 	started   time.Time
@@ -122,14 +124,14 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 	c.access.Store(a)
 	c.metrics = newMetrics(c)
 	c.publisher = &publisher{log: deps.Log, logger: deps.Logger, took: c.metrics.took, release: c.release}
-	for _, m := range []prometheus.Collector{c.metrics, c.metrics.publish} {
+	for _, m := range []prometheus.Collector{c.metrics, c.metrics.publish, newSessionMetrics(c)} {
 		if err := deps.Registerer.Register(m); err != nil {
 			return nil, fmt.Errorf("collector: register metrics: %w", err)
 		}
 	}
+	c.publisher.far = newFarFilter(cfg.FarFilter)
 	return c, nil
 }
-	c.publisher.far = newFarFilter(cfg.FarFilter)
 
 func orEnded(err error) error {
 	if err == nil {
@@ -161,7 +163,7 @@ func (c *Collector) stop(ctx context.Context) error {
 	c.mu.Unlock()
 	if !running {
 		if c.input != nil {
-			return c.input.Close()
+			return errors.Join(c.input.Close(), c.closeSessions())
 		}
 		return nil
 	}
@@ -174,9 +176,9 @@ func (c *Collector) stop(ctx context.Context) error {
 	defer release()
 	c.writer.Wait()
 	c.stopPublishing()
+	c.publisher.far.close()
 	err := errors.Join(c.unwritten(), c.input.Close())
 	commit, _, _ := c.publisher.state()
-	c.publisher.far.close()
 	c.deps.Logger.Info("collector stopped", "name", c.cfg.Name, "incarnation", commit.Incarnation,
 		"flush", commit.Flush, "ended", commit.Ended, "err", err)
 	return err
@@ -193,8 +195,9 @@ func (c *Collector) unwritten() error {
 	return fmt.Errorf("collector: the last flush and %d more with %d contacts are not in the log: %w", windows, contacts, c.writeErr)
 }
 
-// Reload takes over exporters and seeds from cfg; everything else needs a
-// restart. After an error the old ones stay in force.
+// Reload takes over exporters, seeds and the certificates of sessions from
+// cfg; everything else needs a restart. After an error the old exporters and
+// seeds stay in force.
 func (c *Collector) Reload(ctx context.Context, cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("collector: %w", err)
@@ -208,6 +211,9 @@ func (c *Collector) Reload(ctx context.Context, cfg Config) error {
 		if seeds, err = readSeeds(cfg.Seeds); err != nil {
 			return err
 		}
+	}
+	if err := c.reloadSessions(cfg.Sessions); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()

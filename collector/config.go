@@ -20,6 +20,8 @@ type Config struct {
 	// host, all IPv4 and IPv6 addresses. Every protocol is understood on every
 	// port. Default: :2055 and :4739 (NetFlow, IPFIX), :6343 (sFlow).
 	Listen []string `yaml:"listen"`
+	// IPFIX over TCP and TLS.
+	Sessions Sessions `yaml:"sessions"`
 	// Threads that receive and decode, each with its own sockets and tables;
 	// 0 means one per CPU. Default: 0.
 	Workers int `yaml:"workers"`
@@ -59,14 +61,14 @@ type Config struct {
 	// Contacts that wait in memory while the log does not answer, 144 bytes
 	// each; beyond it the oldest flush is dropped as a whole. Default: 1048576.
 	Queue int `yaml:"queue"`
-	// Keep flow records of loopback addresses (127.0.0.0/8, ::1) instead of
-	// counting and dropping them. Default: false.
 	// Memory that remembers which contacts the greater of their two hosts was
 	// told in the slice at hand, in bytes: telling it again would change
 	// neither graph nor scores. 0 tells everything, else at least 33554432.
 	// In a ring whose nodes share the hosts, 0 makes the flows and bytes exact
 	// that explain shows for peers on other nodes. Default: 33554432 (32 MiB).
 	FarFilter int `yaml:"far_filter"`
+	// Keep flow records of loopback addresses (127.0.0.0/8, ::1) instead of
+	// counting and dropping them. Default: false.
 	KeepLoopback bool `yaml:"keep_loopback"`
 	// Prefixes whose hosts are no part of the graph, such as the operator's
 	// own resolvers and monitoring: flow records to or from them are counted
@@ -158,9 +160,10 @@ func DefaultConfig() Config {
 		Contacts:      1 << 19,
 		ContactsIPv6:  1 << 16,
 		Queue:         1 << 20,
-		Slice:         5 * time.Minute,
-	}
 		FarFilter:     minFarFilter,
+		Slice:         5 * time.Minute,
+		Sessions:      Sessions{MaxSessions: 256, IdleTimeout: 10 * time.Minute},
+	}
 }
 
 // Validate returns the first setting that cannot work, its key first.
@@ -177,6 +180,7 @@ func (c Config) Validate() error {
 		{"contacts", c.Contacts, 256, 1 << 26},
 		{"contacts_ipv6", c.ContactsIPv6, 256, 1 << 26},
 		{"queue", c.Queue, 1, 1 << 30},
+		{"sessions.max_sessions", c.Sessions.MaxSessions, 1, 4096},
 		{"keys.ipv6_prefix", c.Keys.IPv6Prefix, 32, 128},
 		{"keys.generation", c.Keys.Generation, 0, 255},
 	}
@@ -185,16 +189,17 @@ func (c Config) Validate() error {
 			return fmt.Errorf("%s: %d, want %d to %d", x.key, x.got, x.min, x.max)
 		}
 	}
+	if c.FarFilter != 0 && (c.FarFilter < minFarFilter || c.FarFilter > 1<<36) {
+		return fmt.Errorf("far_filter: %d, want 0 or %d to %d", c.FarFilter, minFarFilter, 1<<36)
+	}
 	times := []struct {
 		key           string
 		got, min, max time.Duration
 	}{
-	if c.FarFilter != 0 && (c.FarFilter < minFarFilter || c.FarFilter > 1<<36) {
-		return fmt.Errorf("far_filter: %d, want 0 or %d to %d", c.FarFilter, minFarFilter, 1<<36)
-	}
 		{"flush", c.Flush, 100 * time.Millisecond, 10 * time.Minute},
 		{"grace", c.Grace, 0, time.Hour},
 		{"slice", c.Slice, time.Second, 24 * time.Hour},
+		{"sessions.idle_timeout", c.Sessions.IdleTimeout, time.Second, 24 * time.Hour},
 	}
 	for _, x := range times {
 		if x.got < x.min || x.got > x.max {
@@ -203,6 +208,9 @@ func (c Config) Validate() error {
 	}
 	if c.Keys.Realm == "" {
 		return fmt.Errorf("keys.realm: want a name")
+	}
+	if err := c.Sessions.files().Validate(); err != nil {
+		return fmt.Errorf("sessions.tls: %w", err)
 	}
 	_, err := newAccess(c.Exporters)
 	return err

@@ -94,23 +94,29 @@ func (c *Collector) open() error {
 		c.deps.Logger.Warn("no exporters configured: packets from everybody are accepted, and anybody can forge them")
 	}
 	for i := range c.input.Workers() {
-		c.workers = append(c.workers, c.newWorker(c.input.Source(i), a))
+		decoding := c.decoding(a)
+		decoding.Saved, decoding.SavedName = c.templates.recall()
+		w := c.newWorker(decoding)
+		w.source = c.input.Source(i)
+		c.workers = append(c.workers, w)
 	}
-	return nil
+	return c.openSessions(a)
 }
 
-func (c *Collector) newWorker(source Source, a *access) *worker {
+// decoding returns the settings of all decoders.
+func (c *Collector) decoding(a *access) decode.Config {
+	return decode.Config{Sampling: a.sampling, VXLAN: c.cfg.VXLAN, V5RawSampling: c.cfg.V5RawSampling}
+}
+
+func (c *Collector) newWorker(decoding decode.Config) *worker {
 	tables := contact.Config{IPv4: c.cfg.Contacts, IPv6: c.cfg.ContactsIPv6, Seed: [2]uint64{rand.Uint64(), rand.Uint64()}}
 	ignore := make([]netip.Prefix, 0, len(c.cfg.Ignore))
 	for _, p := range c.cfg.Ignore {
 		ignore = append(ignore, p.Prefix)
 	}
-	saved, savedName := c.templates.recall()
 	w := &worker{
-		source: source,
-		decoder: decode.New(decode.Config{Sampling: a.sampling, VXLAN: c.cfg.VXLAN, V5RawSampling: c.cfg.V5RawSampling,
-			Saved: saved, SavedName: savedName}),
-		access: &c.access, now: c.deps.Now, refused: &c.refused, early: c.early,
+		decoder: decode.New(decoding),
+		access:  &c.access, now: c.deps.Now, refused: &c.refused, early: c.early,
 		table: contact.New(tables), spare: contact.New(tables),
 		sift: sift{sliceMS: c.cfg.Slice.Milliseconds(), keepLoopback: c.cfg.KeepLoopback,
 			ignore: ignore, cut: c.permuter.Clone().Cut},

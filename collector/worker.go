@@ -29,6 +29,7 @@ type Source interface {
 // goroutine runs it; the flusher takes the table away.
 type worker struct {
 	source  Source
+	receive func(context.Context) error // instead, where there is no source
 	decoder *decode.Decoder
 	access  *atomic.Pointer[access]
 	now     func() time.Time
@@ -72,6 +73,9 @@ type verdict struct {
 
 // run receives until ctx ends.
 func (w *worker) run(ctx context.Context) error {
+	if w.receive != nil {
+		return w.receive(ctx)
+	}
 	return w.source.Receive(ctx, w.handle, func() {})
 }
 

@@ -44,6 +44,9 @@ func (e End) String() string {
 	return [Ends]string{"peer", "truncated", "error", "idle", "slow", "version", "length", "exporter", "stop"}[e]
 }
 
+// Malformed reports whether e tells of an exporter that does not speak IPFIX.
+func (e End) Malformed() bool { return e == EndVersion || e == EndLength }
+
 // Stats are counts of a server, cumulative but for Open. Each connection is
 // refused, open, or ended: Accepted = Σ Refused + Open + Σ Ended.
 type Stats struct {
