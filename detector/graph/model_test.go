@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"testing"
@@ -170,24 +171,59 @@ func TestWindowAgainstModel(t *testing.T) {
 	})
 }
 
-// restorer passes a saved state on to a Restorer.
+// restorer keeps a saved state for a Restorer.
 type restorer struct {
-	*Restorer
-	cfg Config
+	window Window
+	hosts  [flow.Shards][]SavedHost
+	pairs  [flow.Shards][]SavedPair
 }
 
-func (r *restorer) Window(w Window) (err error) {
-	r.Restorer, err = NewRestorer(r.cfg, w)
-	return err
+func (r *restorer) Window(w Window) error {
+	r.window = w
+	return nil
+}
+
+func (r *restorer) Hosts(s flow.Shard, saved []SavedHost) error {
+	r.hosts[s] = append(r.hosts[s], saved...)
+	return nil
+}
+
+func (r *restorer) Pairs(s flow.Shard, saved []SavedPair) error {
+	r.pairs[s] = append(r.pairs[s], saved...)
+	return nil
+}
+
+// inChunks yields a list in parts of three.
+func inChunks[T any](list []T) iter.Seq2[[]T, error] {
+	return func(yield func([]T, error) bool) {
+		for part := range slices.Chunk(list, 3) {
+			if !yield(part, nil) {
+				return
+			}
+		}
+	}
 }
 
 func copyOf(t interface{ Fatal(...any) }, g *Graph, cfg Config) *Graph {
-	r := &restorer{cfg: cfg}
-	if err := g.Save(r); err != nil {
+	saved := new(restorer)
+	if err := g.Save(saved); err != nil {
 		t.Fatal(err)
 	}
-	g, err := r.Graph()
+	r, err := NewRestorer(cfg, saved.window)
 	if err != nil {
+		t.Fatal(err)
+	}
+	for s := range flow.Shards {
+		if err := r.Hosts(flow.Shard(s), inChunks(saved.hosts[s])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for s := range flow.Shards {
+		if err := r.Pairs(flow.Shard(s), inChunks(saved.pairs[s])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if g, err = r.Graph(); err != nil {
 		t.Fatal(err)
 	}
 	return g

@@ -92,11 +92,10 @@ func parsePairs(to []graph.SavedPair, b []byte, oldest flow.Slice) (s flow.Shard
 	}
 	s = flow.Shard(b[0])
 	for b = b[1:]; len(b) > 0; {
-		var p graph.SavedPair
-		if b, err = parsePair(&p, b, oldest); err != nil {
+		to = append(to, graph.SavedPair{})
+		if b, err = parsePair(&to[len(to)-1], b, oldest); err != nil {
 			return 0, to, err
 		}
-		to = append(to, p)
 	}
 	return s, to, nil
 }
@@ -158,6 +157,11 @@ type varints struct {
 
 // next returns the next varint, which must be below limit.
 func (v *varints) next(limit uint64) uint64 {
+	if len(v.b) > 0 && v.b[0] < 0x80 { // most are
+		x := uint64(v.b[0])
+		v.b = v.b[1:]
+		return x
+	}
 	x, n := binary.Uvarint(v.b)
 	if n <= 0 || x >= limit {
 		v.bad = true

@@ -14,19 +14,20 @@ import (
 
 // Read returns what Write wrote, as a graph with configuration cfg, which must
 // be valid. It reads r to its end; anything that Write cannot have written is
-// an error that names the block.
+// an error that names the block. It works on as many shards at once as there
+// are processors, and holds their blocks.
 func Read(r io.Reader, cfg graph.Config) (header []byte, g *graph.Graph, err error) {
 	in := &reader{r: bufio.NewReaderSize(r, 1<<18), cfg: cfg}
 	if err := in.begin(); err != nil {
 		return nil, nil, fmt.Errorf("read snapshot: %w", err)
 	}
-	for !in.ended {
-		if err := in.block(); err != nil {
-			return nil, nil, fmt.Errorf("read snapshot: block %d: %w", in.blocks, err)
-		}
+	in.parts = newParts()
+	at, err := in.all()
+	if failed := in.parts.close(); failed != nil {
+		at, err = failed.number, failed.err // of an earlier block than the reader's
 	}
-	if _, err := in.r.ReadByte(); !errors.Is(err, io.EOF) {
-		return nil, nil, fmt.Errorf("read snapshot: block %d: it follows the end (%v)", in.blocks, err)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read snapshot: block %d: %w", at, err)
 	}
 	if g, err = in.restorer.Graph(); err != nil {
 		return nil, nil, fmt.Errorf("read snapshot: %w", err)
@@ -34,20 +35,36 @@ func Read(r io.Reader, cfg graph.Config) (header []byte, g *graph.Graph, err err
 	return in.header, g, nil
 }
 
-// reader passes what it reads on to a graph.Restorer.
+// reader checks the blocks and passes those of a shard on, once they are all
+// there.
 type reader struct {
 	r        *bufio.Reader
 	cfg      graph.Config
 	blocks   uint64 // whole blocks read
 	total    uint32 // checksum of all bytes so far
 	last     kind   // of the block before
-	buf      []byte
-	hosts    []graph.SavedHost
-	pairs    []graph.SavedPair
-	oldest   flow.Slice
+	window   graph.Window
 	header   []byte // its parts so far
 	restorer *graph.Restorer
 	ended    bool
+	parts    *parts
+	part     part // being collected; of kind 0 if none is
+}
+
+// all reads all blocks. at is the block that an error is in.
+func (r *reader) all() (at uint64, err error) {
+	for !r.ended {
+		if r.parts.failed.Load() != nil {
+			return r.blocks, nil
+		}
+		if err := r.block(); err != nil {
+			return r.blocks, err
+		}
+	}
+	if _, err := r.r.ReadByte(); !errors.Is(err, io.EOF) {
+		return r.blocks, fmt.Errorf("it follows the end (%v)", err)
+	}
+	return r.blocks, nil
 }
 
 // full fills b and adds it to the total.
@@ -89,10 +106,7 @@ func (r *reader) block() error {
 	if size > maxPayload {
 		return fmt.Errorf("%v of %d bytes: want at most %d", k, size, maxPayload)
 	}
-	if cap(r.buf) < int(size) {
-		r.buf = make([]byte, size)
-	}
-	payload := r.buf[:size]
+	payload := r.parts.buffer(int(size))
 	if err := r.full(payload); err != nil {
 		return fmt.Errorf("%v of %d bytes: %w", k, size, err)
 	}
@@ -123,35 +137,53 @@ func follows(last, k kind) bool {
 	return false
 }
 
-// take passes on the payload of a block whose checksum is right. before is the
+// take uses the payload of a block whose checksum is right. before is the
 // checksum of the bytes before the block.
 func (r *reader) take(k kind, payload []byte, before uint32) (err error) {
 	switch k {
 	case kindHeader:
 		r.header = append(r.header, payload...)
 	case kindWindow:
-		var window graph.Window
-		if window, err = parseWindow(payload); err != nil {
+		if r.window, err = parseWindow(payload); err != nil {
 			return err
 		}
-		r.oldest = window.Oldest
-		r.restorer, err = graph.NewRestorer(r.cfg, window)
-	case kindHosts:
-		var s flow.Shard
-		if s, r.hosts, err = parseHosts(r.hosts[:0], payload); err == nil {
-			err = r.restorer.Hosts(s, r.hosts)
-		}
-	case kindPairs:
-		var s flow.Shard
-		if s, r.pairs, err = parsePairs(r.pairs[:0], payload, r.oldest); err == nil {
-			err = r.restorer.Pairs(s, r.pairs)
-		}
+		r.restorer, err = graph.NewRestorer(r.cfg, r.window)
+	case kindHosts, kindPairs:
+		return r.collect(k, payload)
 	case kindEnd:
 		want := binary.LittleEndian.AppendUint64(nil, r.blocks)
 		if want = binary.LittleEndian.AppendUint32(want, before); string(want) != string(payload) {
 			return fmt.Errorf("count and checksum of the file are %x, want %x", want, payload)
 		}
+		r.submit()
 		r.ended = true
 	}
 	return err
+}
+
+// collect adds a block to the part that it belongs to.
+func (r *reader) collect(k kind, payload []byte) error {
+	if len(payload) == 0 {
+		return errShort
+	}
+	shard := flow.Shard(payload[0])
+	if r.part.kind == k && r.part.shard > shard {
+		return fmt.Errorf("shard %d follows shard %d", shard, r.part.shard)
+	}
+	if r.part.kind != k || r.part.shard != shard {
+		r.submit()
+		if r.part.kind != k {
+			r.parts.wait() // pairs need all hosts
+		}
+		r.part = part{kind: k, shard: shard, first: r.blocks}
+	}
+	r.part.payloads = append(r.part.payloads, payload)
+	return nil
+}
+
+// submit hands the collected part over.
+func (r *reader) submit() {
+	if r.part.kind != 0 {
+		r.parts.start(r.part, r.restorer, r.window.Oldest)
+	}
 }
