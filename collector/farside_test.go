@@ -130,8 +130,8 @@ func BenchmarkFarHalves(b *testing.B) {
 					all[j].Slice = flow.Slice(i / flushes)
 				}
 				withheld, _ := far.choose(all)
-				err := deal.deal(all, withheld, func(_ flow.Shard, batch []flow.Contact) error {
-					arena = wire.AppendBatch(arena[:0], wire.Header{Collector: "pop-1"}, batch)
+				err := deal.deal(all, withheld, func(s flow.Shard, batch []flow.Contact) error {
+					arena = wire.AppendBatch(arena[:0], wire.Header{Collector: "pop-1", Shard: s}, batch)
 					size += len(arena)
 					halves += len(batch)
 					return nil
