@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -21,8 +22,9 @@ import (
 	"github.com/flowhound/flowhound/testbench/exporter"
 )
 
-// appliance is a running `flowhound run` with slices of two seconds.
-type appliance struct{ http, netflow string }
+// appliance is a running `flowhound run` with slices of two seconds, beside a
+// collector at a POP that forwards to its log.
+type appliance struct{ http, netflow, pop string }
 
 // startAppliance builds and starts the real binary on free loopback ports.
 func startAppliance(t *testing.T) *appliance {
@@ -32,7 +34,8 @@ func startAppliance(t *testing.T) *appliance {
 	if out, err := exec.Command("go", "build", "-o", bin, "../cmd/flowhound").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	a := &appliance{http: freeTCP(t), netflow: freeUDP(t)}
+	a := &appliance{http: freeTCP(t), netflow: freeUDP(t), pop: freeTCP(t)}
+	log := freeTCP(t)
 	config := filepath.Join(dir, "flowhound.yaml")
 	text := fmt.Sprintf(`state_dir: %s
 slice: 2s
@@ -44,17 +47,30 @@ collector:
   grace: 0s
   exporters: [{name: lab, from: [127.0.0.1]}]
 detector: {patience: 2s, snapshot_slices: 2}
-`, filepath.Join(dir, "state"), a.http, a.netflow)
+log: {listen: "%s"}
+`, filepath.Join(dir, "state"), a.http, a.netflow, log)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	start(t, "appliance", exec.Command(bin, "run", "--config", config), "http://"+a.http+"/metrics")
+	pop := filepath.Join(dir, "pop.yaml")
+	text = fmt.Sprintf(`state_dir: %s
+slice: 2s
+window: 1m
+http: {listen: "%s"}
+collector: {name: pop, listen: ["%s"], flush: 500ms, grace: 0s}
+log: {url: "nats://%s"}
+`, filepath.Join(dir, "pop"), a.pop, freeUDP(t), log)
+	if err := os.WriteFile(pop, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, "collector", exec.Command(bin, "collector", "--config", pop), "http://"+a.pop+"/metrics")
 	return a
 }
 
-// startPrometheus starts a Prometheus that scrapes target every second under
+// startPrometheus starts a Prometheus that scrapes the targets every second under
 // our rules.
-func startPrometheus(t *testing.T, target string) *prometheus {
+func startPrometheus(t *testing.T, targets ...string) *prometheus {
 	t.Helper()
 	dir := t.TempDir()
 	rules, err := filepath.Abs("alerts.yml")
@@ -66,8 +82,8 @@ func startPrometheus(t *testing.T, target string) *prometheus {
 rule_files: [%q]
 scrape_configs:
   - job_name: flowhound
-    static_configs: [{targets: [%q]}]
-`, rules, target)
+    static_configs: [{targets: [%s]}]
+`, rules, strings.Join(targets, ", "))
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ func TestQueriesReturnData(t *testing.T) {
 	}
 	peer.Need(t, "prometheus")
 	target := startAppliance(t)
-	prom := startPrometheus(t, target.http)
+	prom := startPrometheus(t, target.http, target.pop)
 	stop := target.feed(t)
 	defer stop()
 
