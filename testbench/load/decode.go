@@ -15,6 +15,10 @@ import (
 // the bytes that recvmmsg has just copied do.
 const decodePackets = 256
 
+// fullPackets are the records of a packet of an Ethernet frame's size
+// (notes/collector.md §2.1).
+var fullPackets = map[exporter.Protocol]int{exporter.NetFlow9: 24, exporter.IPFIX: 24, exporter.NetFlow5: 30}
+
 // decodeTime is how much CPU time one repetition takes, at least.
 const decodeTime = 40 * time.Millisecond
 

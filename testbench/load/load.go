@@ -156,8 +156,8 @@ func (r *run) prepare() error {
 			return err
 		}
 	}
-	for _, p := range []exporter.Protocol{exporter.NetFlow9, exporter.IPFIX, exporter.NetFlow5} {
-		if r.decode[p], err = encode(p, plain[:min(len(plain), 24*decodePackets)], 24, r.nowMS); err != nil {
+	for p, n := range fullPackets {
+		if r.decode[p], err = encode(p, plain[:min(len(plain), n*decodePackets)], n, r.nowMS); err != nil {
 			return err
 		}
 	}

@@ -116,6 +116,32 @@ func TestBombs(t *testing.T) {
 	}
 }
 
+// TestMove decodes packets before and after their hosts were moved.
+func TestMove(t *testing.T) {
+	const nowMS = 1_700_000_000_000
+	records, err := drawRecords(2000, 3, 48)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := encode(exporter.NetFlow9, records[:48], 24, nowMS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.move(5)
+	d := decode.New(decode.Config{})
+	d.Decode(nil, netip.MustParseAddr("192.0.2.1"), p.template, nowMS)
+	for i, b := range p.data {
+		for k, r := range d.Decode(nil, netip.MustParseAddr("192.0.2.1"), b, nowMS) {
+			want := records[24*i+k]
+			want.Src[13] ^= 5
+			want.Dst[13] ^= 5
+			if r.Src != want.Src || r.Dst != want.Dst || r.Bytes != want.Bytes {
+				t.Fatalf("packet %d record %d: got %v, want %v", i, k, r, want)
+			}
+		}
+	}
+}
+
 func TestMedian(t *testing.T) {
 	m := medians{}
 	for _, v := range []float64{3, 1, 2, 9} {

@@ -248,6 +248,21 @@ func appendField(b []byte, f field, r *flow.Record, nowMS int64) []byte {
 	return b
 }
 
+// move gives every v9 record other hosts: those whose second byte differs by
+// mask. Pairs stay pairs, and no address leaves its class.
+func (p *packets) move(mask byte) {
+	if p.protocol != exporter.NetFlow9 {
+		panic("BUG: only v9's addresses are where move looks for them")
+	}
+	const header, record = 24, 58
+	for _, b := range p.data {
+		for at := header; at+record <= len(b); at += record {
+			b[at+1] ^= mask
+			b[at+5] ^= mask
+		}
+	}
+}
+
 // setSequence numbers a packet, and returns by how much the number moves on.
 func (p *packets) setSequence(packet []byte, sequence uint32, data bool) uint32 {
 	records := uint32(0)

@@ -51,6 +51,7 @@ func Receive(ctx context.Context, address, dir string, files []*os.File, w io.Wr
 		cfg.Listen = nil
 	}
 	cfg.Keys.File = filepath.Join(dir, "keys")
+	cfg.Templates.File = filepath.Join(dir, "templates")
 	c, err := collector.New(cfg, collector.Deps{Log: count, Files: files,
 		Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
