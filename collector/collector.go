@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"sync"
@@ -66,6 +67,7 @@ type Collector struct {
 	early     chan struct{}
 	queue     *queue
 	publisher *publisher
+	firstCome *firstCome // nil in the other modes
 	metrics   *metrics
 	windows   sync.Pool // of *window
 	failed    chan error
@@ -130,6 +132,9 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 		}
 	}
 	c.publisher.far = newFarFilter(cfg.FarFilter)
+	if cfg.Dedup.Mode == dedupFirstCome {
+		c.firstCome = newFirstCome(cfg.Dedup.Flows, cfg.Dedup.Timeout, rand.Uint64(), rand.Uint64())
+	}
 	return c, nil
 }
 

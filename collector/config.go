@@ -40,6 +40,8 @@ type Config struct {
 	VXLAN bool `yaml:"vxlan"`
 	// The permutation keys.
 	Keys Keys `yaml:"keys"`
+	// How flows that several routers report are counted.
+	Dedup Dedup `yaml:"dedup"`
 	// The templates and sampling rates that exporters told, kept over restarts.
 	Templates Templates `yaml:"templates"`
 	// File with the IP addresses of known bots, such as a honeypot's visitors:
@@ -95,6 +97,30 @@ type Keys struct {
 	// file. Default: 0.
 	Generation int `yaml:"generation"`
 }
+
+// Dedup says whose counters of a flow count where several routers report it.
+// The graph is the same in all modes: only flows, packets and bytes differ.
+type Dedup struct {
+	// Which counters count: "off", those of all records; "ingress", those of
+	// records that do not say that they were metered where the flow leaves a
+	// router; "first-come", those of the exporter that reported a flow first.
+	// Default: ingress.
+	Mode string `yaml:"mode"`
+	// Time after which another exporter may report the flow, in first-come
+	// mode: twice the routers' active timeout. Default: 2m.
+	Timeout time.Duration `yaml:"timeout"`
+	// Number of flows remembered in first-come mode, 16 bytes each, 1024 to 268435456,
+	// rounded up to a power of two; beyond it, the one unheard of for longest
+	// among its neighbours is forgotten, and counted. Default: 1048576.
+	Flows int `yaml:"flows"`
+}
+
+// The modes of [Dedup].
+const (
+	dedupOff       = "off"
+	dedupIngress   = "ingress"
+	dedupFirstCome = "first-come"
+)
 
 // Templates says where templates are kept over restarts.
 type Templates struct {
@@ -161,6 +187,7 @@ func DefaultConfig() Config {
 		ContactsIPv6:  1 << 16,
 		Queue:         1 << 20,
 		FarFilter:     minFarFilter,
+		Dedup:         Dedup{Mode: dedupIngress, Timeout: 2 * time.Minute, Flows: 1 << 20},
 		Slice:         5 * time.Minute,
 		Sessions:      Sessions{MaxSessions: 256, IdleTimeout: 10 * time.Minute},
 	}
@@ -180,6 +207,7 @@ func (c Config) Validate() error {
 		{"contacts", c.Contacts, 256, 1 << 26},
 		{"contacts_ipv6", c.ContactsIPv6, 256, 1 << 26},
 		{"queue", c.Queue, 1, 1 << 30},
+		{"dedup.flows", c.Dedup.Flows, 1 << 10, 1 << 28},
 		{"sessions.max_sessions", c.Sessions.MaxSessions, 1, 4096},
 		{"keys.ipv6_prefix", c.Keys.IPv6Prefix, 32, 128},
 		{"keys.generation", c.Keys.Generation, 0, 255},
@@ -188,6 +216,9 @@ func (c Config) Validate() error {
 		if x.got < x.min || x.got > x.max {
 			return fmt.Errorf("%s: %d, want %d to %d", x.key, x.got, x.min, x.max)
 		}
+	}
+	if m := c.Dedup.Mode; m != dedupOff && m != dedupIngress && m != dedupFirstCome {
+		return fmt.Errorf("dedup.mode: %q, want %s, %s or %s", m, dedupOff, dedupIngress, dedupFirstCome)
 	}
 	if c.FarFilter != 0 && (c.FarFilter < minFarFilter || c.FarFilter > 1<<36) {
 		return fmt.Errorf("far_filter: %d, want 0 or %d to %d", c.FarFilter, minFarFilter, 1<<36)
@@ -198,6 +229,7 @@ func (c Config) Validate() error {
 	}{
 		{"flush", c.Flush, 100 * time.Millisecond, 10 * time.Minute},
 		{"grace", c.Grace, 0, time.Hour},
+		{"dedup.timeout", c.Dedup.Timeout, time.Second, time.Hour},
 		{"slice", c.Slice, time.Second, 24 * time.Hour},
 		{"sessions.idle_timeout", c.Sessions.IdleTimeout, time.Second, 24 * time.Hour},
 	}

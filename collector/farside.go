@@ -26,7 +26,7 @@ type farFilter struct {
 	key      [farKeySize]byte
 }
 
-const farKeySize = 2*16 + 4 + 2 + 2
+const farKeySize = 16
 
 func newFarFilter(bytes int) *farFilter {
 	if bytes == 0 {
@@ -65,20 +65,20 @@ func (f *farFilter) committed(contacts []flow.Contact) {
 	}
 }
 
-// keyOf returns what the far half of a contact would tell.
+// keyOf returns what the far half of a contact would tell, in 128 bits: half
+// of each pseudonym would name its host, as they are random to everybody
+// without the key, so nobody can make two contacts meet.
 func (f *farFilter) keyOf(c *flow.Contact) []byte {
 	near, far, bits := &c.Local, &c.Remote, c.Bits
 	if isFar(c) {
 		near, far = far, near
 		bits = bits&^(flow.BitOut|flow.BitIn) | bits&flow.BitOut<<1 | bits&flow.BitIn>>1
 	}
-	k := &f.key
-	copy(k[:16], near.Pseudonym[:])
-	copy(k[16:32], far.Pseudonym[:])
-	binary.LittleEndian.PutUint32(k[32:], uint32(c.Slice))
-	binary.LittleEndian.PutUint16(k[36:], c.Port)
-	k[38], k[39] = c.Proto, bits
-	return k[:]
+	le := binary.LittleEndian
+	rest := uint64(c.Slice)<<32 | uint64(c.Port)<<16 | uint64(c.Proto)<<8 | uint64(bits)
+	le.PutUint64(f.key[:], le.Uint64(near.Pseudonym[:])^rest*0x9e3779b97f4a7c15)
+	le.PutUint64(f.key[8:], le.Uint64(far.Pseudonym[:])^rest)
+	return f.key[:]
 }
 
 // isFar reports whether Local is the far end of c.

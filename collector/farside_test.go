@@ -75,7 +75,7 @@ func TestFarHalves(t *testing.T) {
 
 // Nothing is withheld on the ground of a flush that was not committed.
 func TestFarHalvesNeedTheCommit(t *testing.T) {
-	c := flow.Contact{Local: flow.Host{Shard: 9}, Remote: flow.Host{Shard: 3}, Slice: 7, Bits: flow.BitOut}
+	c := flow.Contact{Local: flow.Host{Shard: 9, Pseudonym: flow.Pseudonym{7}}, Remote: flow.Host{Shard: 3}, Slice: 7, Bits: flow.BitOut}
 	f := newFarFilter(minFarFilter)
 	defer f.close()
 	contacts := []flow.Contact{c}

@@ -57,6 +57,7 @@ type snapshot struct {
 	status  Status
 	// templateErrors are those of the template file.
 	templateErrors [len(templateFileOps)]uint64
+	dedupEvicted   uint64
 	lag            float64 // seconds since the end of the ended slice
 }
 
@@ -162,6 +163,10 @@ func (m *metrics) records() {
 		"reason", clampNames[:], func(s *snapshot, i int) uint64 {
 			return counted(func(w *workerStats) uint64 { return w.sift.clamped[i] })(s)
 		})
+	m.counter("records_unweighted_total", "Flow records in contacts whose flows, packets and bytes another record counts (dedup).",
+		counted(func(w *workerStats) uint64 { return w.sift.unweighted }))
+	m.counter("dedup_evicted_total", "Flows forgotten by first-come counting because its table was full.",
+		func(s *snapshot) uint64 { return s.dedupEvicted })
 	m.counter("records_late_total", "Flow records that came after the end of their slice and count into a later one.",
 		counted(func(w *workerStats) uint64 { return w.counts.late }))
 	m.counter("contact_records_total", "Flow records that went into contacts.",

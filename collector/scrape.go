@@ -45,6 +45,7 @@ func (m *metrics) snapshot() *snapshot {
 		s.decode = append(s.decode, w.decoder.Stats())
 	}
 	_, s.publish, _ = c.publisher.state()
+	s.dedupEvicted = c.firstCome.forgotten()
 	if len(s.workers) > 0 {
 		s.templateErrors = c.templates.failures()
 	}

@@ -112,7 +112,7 @@ func (w *worker) messages(b session.Batch) {
 	nowMS := w.now().UnixMilli()
 	w.decoder.SetSession(b.Session)
 	for _, m := range b.Messages {
-		w.records = w.decoder.Decode(w.records, b.From, m, nowMS)
+		w.decode(b.From, m, nowMS)
 		if len(w.records) >= takeEvery {
 			w.take(nowMS)
 		}

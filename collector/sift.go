@@ -54,8 +54,9 @@ var clampNames = [clampReasons]string{"end_past", "end_future", "start"}
 
 // siftCounts are what a sift did, cumulative.
 type siftCounts struct {
-	filtered [filterReasons]uint64
-	clamped  [clampReasons]uint64
+	filtered   [filterReasons]uint64
+	clamped    [clampReasons]uint64
+	unweighted uint64 // kept records that another one counts for
 }
 
 // sift makes decoded flow records fit for the contact table: it drops those
@@ -65,6 +66,7 @@ type sift struct {
 	sliceMS      int64
 	keepLoopback bool
 	ignore       []netip.Prefix
+	countAll     bool // egress records have weight too
 	cut          func(flow.Addr) flow.Addr
 	counts       siftCounts
 
@@ -83,6 +85,13 @@ func (s *sift) run(records []flow.Record, slices []flow.Slice, nowMS int64) ([]f
 			continue
 		}
 		s.clamp(r, nowMS)
+		if r.Direction == flow.Egress {
+			if s.countAll {
+				r.Direction = flow.DirectionUnknown
+			} else {
+				s.counts.unweighted++
+			}
+		}
 		slices = append(slices, s.sliceOf(r.EndMS))
 		if n != i {
 			records[n] = *r

@@ -115,11 +115,12 @@ func (c *Collector) newWorker(decoding decode.Config) *worker {
 		ignore = append(ignore, p.Prefix)
 	}
 	w := &worker{
-		decoder: decode.New(decoding),
-		access:  &c.access, now: c.deps.Now, refused: &c.refused, early: c.early,
+		decoder: decode.New(decoding), firstCome: c.firstCome,
+		access: &c.access, now: c.deps.Now, refused: &c.refused, early: c.early,
 		table: contact.New(tables), spare: contact.New(tables),
 		sift: sift{sliceMS: c.cfg.Slice.Milliseconds(), keepLoopback: c.cfg.KeepLoopback,
-			ignore: ignore, cut: c.permuter.Clone().Cut},
+			ignore: ignore, cut: c.permuter.Clone().Cut,
+			countAll: c.cfg.Dedup.Mode == dedupOff},
 	}
 	w.swapped.L = &w.mu
 	return w

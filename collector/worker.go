@@ -36,8 +36,9 @@ type worker struct {
 	refused *refusedRing
 	early   chan<- struct{} // capacity 1: a flush is due
 
-	records []flow.Record // of the datagrams at hand
-	verdict verdict       // on the exporter of the last datagram
+	records   []flow.Record // of the datagrams at hand
+	verdict   verdict       // on the exporter of the last datagram
+	firstCome *firstCome    // nil in the other modes
 
 	mu      sync.Mutex // guards all below
 	swapped sync.Cond  // the flusher took the table
@@ -90,7 +91,7 @@ func (w *worker) handle(batch []listen.Packet) {
 			w.refused.add(from, nowMS)
 			continue
 		}
-		w.records = w.decoder.Decode(w.records, from, batch[i].Data, nowMS)
+		w.decode(from, batch[i].Data, nowMS)
 		if len(w.records) >= takeEvery {
 			w.take(nowMS)
 		}
@@ -100,6 +101,15 @@ func (w *worker) handle(batch []listen.Packet) {
 	w.counts.received += uint64(len(batch))
 	w.counts.refused += refused
 	w.mu.Unlock()
+}
+
+// decode adds the records of one message to those at hand.
+func (w *worker) decode(from netip.Addr, data []byte, nowMS int64) {
+	n := len(w.records)
+	w.records = w.decoder.Decode(w.records, from, data, nowMS)
+	if w.firstCome != nil {
+		w.firstCome.mark(w.records[n:], from, nowMS)
+	}
 }
 
 func (w *worker) admits(addr netip.Addr) bool {

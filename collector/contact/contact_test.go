@@ -294,3 +294,31 @@ func BenchmarkDrain(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/contact")
 }
+
+// A record without weight tells who sent, when and how, and adds to no
+// counter, whether it comes first or last.
+func TestWithoutWeight(t *testing.T) {
+	a, b := flow.AddrFrom(netip.MustParseAddr("10.0.0.1")), flow.AddrFrom(netip.MustParseAddr("10.0.0.2"))
+	there := flow.Record{Src: a, Dst: b, SrcPort: 40000, DstPort: 80, Proto: 6, TCPFlags: 2, Packets: 3, Bytes: 300, StartMS: 1000, EndMS: 2000}
+	back := flow.Record{Src: b, Dst: a, SrcPort: 80, DstPort: 40000, Proto: 6, TCPFlags: 0x12, Packets: 4, Bytes: 400, StartMS: 1500, EndMS: 2500, Direction: flow.Egress}
+	for _, records := range [][]flow.Record{{there, back}, {back, there}} {
+		table := New(Config{})
+		table.Add(records, []flow.Slice{1, 1})
+		got := table.Drain(nil, mirror{})
+		if len(got) != 1 {
+			t.Fatalf("%d contacts, want 1", len(got))
+		}
+		c := got[0]
+		c.Local, c.Remote = flow.Host{}, flow.Host{}
+		want := flow.Contact{Slice: 1, FirstMS: 1000, LastMS: 2500, Out: flow.Counters{Flows: 1, Packets: 3, Bytes: 300},
+			Port: 80, Proto: 6, Flags: 0x12, Bits: flow.BitOut | flow.BitIn | flow.BitAnswered}
+		if c != want {
+			t.Errorf("got %+v, want %+v", c, want)
+		}
+	}
+}
+
+// mirror takes an address for its pseudonym.
+type mirror struct{}
+
+func (mirror) Host(a flow.Addr) flow.Host { return flow.Host{Pseudonym: flow.Pseudonym(a)} }

@@ -10,9 +10,13 @@ import (
 // protoTCP is IANA's protocol number of TCP.
 const protoTCP = 6
 
-// answered is the bit of flows[0] that keeps evidence of an answer; the other
-// 31 bits count.
-const answered = 1 << 31
+// answered is the bit of flows[0] that keeps evidence of an answer. sent is
+// the bit of each side's flows that a record without weight leaves: that side
+// did send. The other 30 bits count.
+const (
+	answered = 1 << 31
+	sent     = 1 << 30
+)
 
 // slot is one contact, or free while it has no flow. With an 8-byte key it
 // fills one cache line.
@@ -36,9 +40,13 @@ func (s *slot[K]) add(r *flow.Record, from int, baseMS int64) {
 		s.port, s.proto = min(r.SrcPort, r.DstPort), r.Proto
 	}
 	s.first, s.last = min(s.first, first), max(s.last, last)
-	s.flows[from]++
-	s.packets[from] = addSaturating(s.packets[from], r.Packets)
-	s.bytes[from] = addSaturating(s.bytes[from], r.Bytes)
+	if r.Direction == flow.Egress {
+		s.flows[from] |= sent
+	} else {
+		s.flows[from]++
+		s.packets[from] = addSaturating(s.packets[from], r.Packets)
+		s.bytes[from] = addSaturating(s.bytes[from], r.Bytes)
+	}
 	s.flags |= r.TCPFlags
 	// The called side is the one with the lower port; its ACK shows that it
 	// took part. Equal ports do not tell who called.
@@ -53,16 +61,16 @@ func (s *slot[K]) contact(baseMS int64) flow.Contact {
 		Slice:   s.slice,
 		FirstMS: baseMS + int64(s.first),
 		LastMS:  baseMS + int64(s.last),
-		Out:     flow.Counters{Flows: s.flows[0] &^ answered, Packets: s.packets[0], Bytes: s.bytes[0]},
-		In:      flow.Counters{Flows: s.flows[1], Packets: s.packets[1], Bytes: s.bytes[1]},
+		Out:     flow.Counters{Flows: s.flows[0] &^ (answered | sent), Packets: s.packets[0], Bytes: s.bytes[0]},
+		In:      flow.Counters{Flows: s.flows[1] &^ sent, Packets: s.packets[1], Bytes: s.bytes[1]},
 		Port:    s.port,
 		Proto:   s.proto,
 		Flags:   s.flags,
 	}
-	if c.Out.Flows > 0 {
+	if s.flows[0]&^answered != 0 {
 		c.Bits |= flow.BitOut
 	}
-	if c.In.Flows > 0 {
+	if s.flows[1] != 0 {
 		c.Bits |= flow.BitIn
 	}
 	if s.flows[0]&answered != 0 || c.Bits == flow.BitOut|flow.BitIn {

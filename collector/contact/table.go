@@ -19,8 +19,8 @@ import (
 const wide = 64
 
 // maxRecords bounds the records of one window, so that the flow counts of a
-// slot (31 bits) never overflow.
-const maxRecords = 1<<31 - 1
+// slot (30 bits) never overflow.
+const maxRecords = 1<<30 - 1
 
 // Config are the sizes of a [Table].
 type Config struct {
@@ -66,7 +66,8 @@ func New(cfg Config) *Table {
 // Add adds each record to the contact of its address pair in the slice of the
 // same index, and returns how many records it took: all of them, unless the
 // table has no room left, in which case it took a prefix. Records count as one
-// flow; packets and bytes saturate. Times more than 24 days from those of the
+// flow; packets and bytes saturate. A record of direction flow.Egress has no
+// weight: it tells who sent, when and how, and adds to no counter. Times more than 24 days from those of the
 // window's first record are cut to that distance.
 func (t *Table) Add(records []flow.Record, slices []flow.Slice) int {
 	if t.records == 0 && len(records) > 0 {
