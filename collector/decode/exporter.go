@@ -85,12 +85,16 @@ func (e *exporter) stream(key streamKey) *stream {
 		e.streams.Put(key, s)
 	}
 	e.lastStream = s
-	if key.version == versionSFlow {
-		e.versions |= 1
-	} else {
-		e.versions |= 1 << key.version
-	}
+	e.spoke(key.version)
 	return s
+}
+
+// spoke notes the version of an export protocol.
+func (e *exporter) spoke(version uint8) {
+	if version == versionSFlow {
+		version = 0
+	}
+	e.versions |= 1 << version
 }
 
 // view returns a copy for readers.

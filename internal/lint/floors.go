@@ -14,7 +14,7 @@ var floors = [][]string{
 		"collector/listen", "collector/session", "collector/template/lru", "collector/template",
 	},
 	1: {
-		"collector/decode/packet", "collector/decode", "collector/pseudonym", "collector/contact",
+		"collector/decode/packet", "collector/decode", "collector/pseudonym", "collector/contact", "collector/kafka",
 		"detector/graph", "detector/graph/edgelist",
 		"federation/ring", "federation/wire",
 		"testbench/botnet", "testbench/traffic", "testbench/exporter", "testbench/roc",
@@ -46,10 +46,11 @@ var outsiders = map[string][]string{
 	"github.com/goccy/go-yaml":            {"internal/config"},
 	"github.com/coreos/go-systemd":        {"internal/lifecycle"},
 	"github.com/VictoriaMetrics":          {"collector"},
+	"github.com/twmb":                     {"collector/kafka"},
 	"github.com/spf13":                    {"cmd/flowhound"},
 	"github.com/schollz/progressbar":      {"cmd/flowhound", "testbench"},
 	"google.golang.org/grpc":              {"federation", "federation/exchange", "federation/wire"},
-	"google.golang.org/protobuf":          {"federation", "federation/exchange", "federation/wire"},
+	"google.golang.org/protobuf":          {"collector/kafka", "federation", "federation/exchange", "federation/wire"},
 	"github.com/prometheus/client_golang": {"internal/metric", "internal/app", "collector", "detector", "federation", "federation/feed", "testbench", "testbench/load"},
 	"github.com/prometheus/client_model":  {"internal/metric"},
 }
