@@ -236,6 +236,9 @@ func (g *Graph) link(l *lookup, gen flow.Generation) {
 	}
 	g.notePort(p, l.contact)
 	added := l.bits &^ p.bits
+	if added != 0 {
+		g.touch(r, p)
+	}
 	slice := uint16(l.contact.Slice)
 	for dir := forward; dir <= backward; dir++ {
 		if added&(1<<dir) == 0 {

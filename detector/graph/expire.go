@@ -77,6 +77,7 @@ func (g *Graph) age(r ref, oldest flow.Slice, counter *uint64) {
 func (g *Graph) unlink(r ref, dir int) {
 	p := g.pairEntry(r)
 	source := p.source(dir)
+	g.touch(r, p)
 	p.bits &^= 1 << dir
 	g.hostEntry(source).out--
 	g.stats.Links--

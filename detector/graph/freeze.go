@@ -14,74 +14,72 @@ import (
 	"github.com/flowhound/flowhound/internal/flow"
 )
 
-// Freeze returns the graph as it is now. The view stays as it is while the
-// graph changes; the graph waits while the view is made.
+// Freeze returns the graph as it is now, at the cost of a copy of the last view
+// and of the changes since; the first view, and one after changes to a great
+// part of the graph, is made from nothing. The view stays as it is while the
+// graph changes. The graph waits while the changes are collected, a fraction of
+// the time, or while a view is made from nothing.
 func (g *Graph) Freeze() *View {
+	g.freezing.Lock()
+	defer g.freezing.Unlock()
+	if v := g.freezeChanges(); v != nil {
+		g.base = v
+		return v
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.stats.Links > math.MaxUint32 {
-		panic(fmt.Sprintf("BUG: freeze %d links: a view numbers them in 32 bits", g.stats.Links))
-	}
-	parallel(flow.Shards, func(s int) { g.hosts[s].sort() })
-	v := &View{graph: g, owned: g.owned, oldest: g.oldest}
-	for s := range g.hosts {
-		v.bounds[s+1] = v.bounds[s] + Vertex(len(g.hosts[s].order))
-	}
-	n := v.Len()
-	v.keys, v.generations = make([]flow.Pseudonym, n), make([]flow.Generation, n)
-	var number [flow.Shards][]Vertex // by place: the host's vertex
-	parallel(flow.Shards, func(s int) { number[s] = g.hosts[s].number(v, v.bounds[s]) })
-	v.Out = g.rows(v, &number, forward)
-	v.In = g.rows(v, &number, backward)
-	return v
+	g.base = g.freezeAll()
+	return g.base
 }
 
 // Forget lets go of what Freeze keeps of the last view, so that the next view is
 // made from nothing.
 func (g *Graph) Forget() {
+	g.freezing.Lock()
+	defer g.freezing.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.base = nil
+	g.changes = changes{}
 	for s := range g.hosts {
-		hs := &g.hosts[s]
-		hs.order, hs.added = nil, nil
-		for local := range hs.entries {
-			e := &hs.entries[local]
-			if e.fresh = e.pairs > 0; e.fresh {
-				hs.added = append(hs.added, uint32(local))
-			}
-		}
+		g.hosts[s].number = nil
 	}
 }
 
-// sort brings order up to date: hosts that went leave it, fresh ones enter.
-func (hs *hosts) sort() {
-	alive := hs.order[:0]
-	for _, local := range hs.order {
-		if e := &hs.entries[local]; e.pairs > 0 && !e.fresh {
-			alive = append(alive, local)
+// freezeAll makes a view from nothing, and changes are noted from then on.
+func (g *Graph) freezeAll() *View {
+	g.checkLinks()
+	var order [flow.Shards][]sortKey
+	parallel(flow.Shards, func(s int) { order[s] = g.hosts[s].sorted() })
+	v := &View{graph: g, owned: g.owned, oldest: g.oldest}
+	for s := range g.hosts {
+		v.bounds[s+1] = v.bounds[s] + Vertex(len(order[s]))
+	}
+	n := v.Len()
+	v.keys, v.generations = make([]flow.Pseudonym, n), make([]flow.Generation, n)
+	parallel(flow.Shards, func(s int) { g.hosts[s].enumerate(order[s], v, v.bounds[s]) })
+	v.Out = g.rows(v, forward)
+	v.In = g.rows(v, backward)
+	parallel(flow.Shards, func(s int) { g.pairs[s].settle() })
+	g.changes = changes{noted: true}
+	return v
+}
+
+func (g *Graph) checkLinks() {
+	if g.stats.Links > math.MaxUint32 {
+		panic(fmt.Sprintf("BUG: freeze %d links: a view numbers them in 32 bits", g.stats.Links))
+	}
+}
+
+// sorted returns the hosts in canonical order.
+func (hs *hosts) sorted() []sortKey {
+	keys := make([]sortKey, 0, len(hs.entries))
+	for local := range hs.entries {
+		if e := &hs.entries[local]; e.pairs > 0 {
+			keys = append(keys, newSortKey(&e.key, uint32(local)))
 		}
 	}
-	added := hs.sortAdded()
-	hs.added = hs.added[:0]
-	if len(added) == 0 {
-		hs.order = alive
-		return
-	}
-	merged := make([]uint32, 0, len(alive)+len(added))
-	for len(alive) > 0 && len(added) > 0 {
-		if added[0].before(newSortKey(&hs.entries[alive[0]].key, 0)) {
-			merged = append(merged, added[0].local)
-			added = added[1:]
-		} else {
-			merged = append(merged, alive[0])
-			alive = alive[1:]
-		}
-	}
-	merged = append(merged, alive...)
-	for _, a := range added {
-		merged = append(merged, a.local)
-	}
-	hs.order = merged
+	return sortKeys(keys)
 }
 
 // sortKey is a pseudonym as two words in big-endian order, and its place.
@@ -96,19 +94,6 @@ func newSortKey(p *flow.Pseudonym, local uint32) sortKey {
 
 func (k sortKey) before(o sortKey) bool {
 	return k.high < o.high || k.high == o.high && k.low < o.low
-}
-
-// sortAdded returns the fresh hosts that still exist, sorted, and takes the
-// mark from all.
-func (hs *hosts) sortAdded() []sortKey {
-	keys := make([]sortKey, 0, len(hs.added))
-	for _, local := range hs.added {
-		e := &hs.entries[local]
-		if e.fresh = false; e.pairs > 0 {
-			keys = append(keys, newSortKey(&e.key, local))
-		}
-	}
-	return sortKeys(keys)
 }
 
 // sortKeys sorts keys: pseudonyms are evenly spread, so that dealing them by
@@ -145,22 +130,25 @@ func sortKeys(keys []sortKey) []sortKey {
 	return dealt
 }
 
-// number copies the sorted hosts into the view from vertex base on, and returns
+// enumerate copies the sorted hosts into the view from vertex base on, and notes
 // the vertex of each place.
-func (hs *hosts) number(v *View, base Vertex) []Vertex {
-	number := make([]Vertex, len(hs.entries))
-	for i, local := range hs.order {
+func (hs *hosts) enumerate(order []sortKey, v *View, base Vertex) {
+	hs.number = make([]Vertex, len(hs.entries))
+	hs.added, hs.gone = nil, nil
+	for i, k := range order {
 		x := base + Vertex(i)
-		number[local] = x
-		v.keys[x], v.generations[x] = hs.entries[local].key, hs.entries[local].gen
+		hs.number[k.local] = x
+		v.keys[x], v.generations[x] = hs.entries[k.local].key, hs.entries[k.local].gen
 	}
-	return number
+	for local := range hs.entries {
+		hs.entries[local].fresh = false
+	}
 }
 
 // rows builds the out-rows (dir = forward) or in-rows (backward). Links are
 // first dealt to the shards of their row, so that each shard's part of the
 // work fits a cache.
-func (g *Graph) rows(v *View, number *[flow.Shards][]Vertex, dir int) Rows {
+func (g *Graph) rows(v *View, dir int) Rows {
 	next := g.dealSizes(dir) // [shard of the pair][shard of the row]
 	total := 0
 	var begin [flow.Shards + 1]int
@@ -181,7 +169,7 @@ func (g *Graph) rows(v *View, number *[flow.Shards][]Vertex, dir int) Rows {
 			if p.bits&liveBits == 0 {
 				continue
 			}
-			lo, hi := uint64(number[s][p.lo.local()]), uint64(number[p.hi.shard()][p.hi.local()])
+			lo, hi := uint64(g.vertex(p.lo)), uint64(g.vertex(p.hi))
 			if p.live(dir) { // the row is lo's
 				dealt[at[s]] = lo<<32 | hi
 				at[s]++

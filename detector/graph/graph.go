@@ -21,6 +21,9 @@ type Graph struct {
 	cfg   Config
 	owned [flow.Shards]bool // constant
 
+	freezing sync.Mutex // guards base; taken before mu
+	base     *View      // the last view, which changes count from
+
 	mu     sync.RWMutex // guards everything below
 	hosts  [flow.Shards]hosts
 	pairs  [flow.Shards]pairs
@@ -32,6 +35,7 @@ type Graph struct {
 	started        bool
 	// unlinks counts dropped pairs: a reference found before is stale.
 	unlinks uint64
+	changes changes
 	// peeked keeps the compiler from dropping reads made only for the cache.
 	peeked uint32
 	stats  Stats
@@ -73,6 +77,7 @@ func (g *Graph) Stats() Stats {
 	for _, c := range g.capped {
 		s.Bytes += c.bytes()
 	}
+	s.Bytes += g.changes.bytes()
 	return s
 }
 

@@ -14,8 +14,8 @@ type hostEntry struct {
 	out   uint32 // live links that start here
 	pairs uint32 // pairs with a live link in either direction
 	gen   flow.Generation
-	// fresh says that the host is not in order yet: it appeared, perhaps not
-	// for the first time, since the last freeze.
+	// fresh says that the place has no vertex in the last view: its host
+	// appeared, perhaps not for the first time, since.
 	fresh bool
 }
 
@@ -24,9 +24,11 @@ type hosts struct {
 	index
 	entries []hostEntry
 	free    []uint32
-	// order holds the places of hosts in the order of their pseudonyms as of
-	// the last freeze; added those that became fresh since.
-	order, added []uint32
+	// number holds, by place, the vertex in the last view; added are the places
+	// that became fresh since, and gone the vertices whose hosts went.
+	number []Vertex
+	added  []uint32
+	gone   []Vertex
 }
 
 func (g *Graph) hashHost(p *flow.Pseudonym) uint32 {
@@ -82,10 +84,10 @@ func (g *Graph) host(h *flow.Host, gen flow.Generation) (r ref, ok bool) {
 		hs.entries = append(grow(hs.entries), hostEntry{})
 	}
 	e := &hs.entries[local]
-	if !e.fresh {
+	if g.changes.noted && !e.fresh {
 		hs.added = append(hs.added, local)
 	}
-	*e = hostEntry{key: h.Pseudonym, gen: gen, fresh: true}
+	*e = hostEntry{key: h.Pseudonym, gen: gen, fresh: g.changes.noted}
 	hs.insert(hash, local)
 	g.stats.Hosts++
 	return makeRef(h.Shard, local), true
@@ -106,6 +108,9 @@ func (g *Graph) dropHost(r ref) {
 		}
 	}
 	hs.remove(i, func(local uint32) uint32 { return g.hashHost(&hs.entries[local].key) })
+	if g.changes.noted && !e.fresh {
+		hs.gone = append(hs.gone, hs.number[local])
+	}
 	hs.free = append(hs.free, local)
 	g.stats.Hosts--
 }
@@ -125,7 +130,7 @@ func (hs *hosts) rehash(g *Graph) {
 // bytes returns the memory of the shard's dictionary.
 func (hs *hosts) bytes() uint64 {
 	return uint64(cap(hs.entries))*uint64(unsafe.Sizeof(hostEntry{})) +
-		4*uint64(cap(hs.slots)+cap(hs.free)+cap(hs.order)+cap(hs.added))
+		4*uint64(cap(hs.slots)+cap(hs.free)+cap(hs.number)+cap(hs.added)+cap(hs.gone))
 }
 
 // grow makes room for one more element in steps of an eighth: the arrays are

@@ -25,6 +25,12 @@ const (
 
 	liveBits    = 1<<forward | 1<<backward
 	answeredBit = 1 << 2
+
+	// frozenShift is where the directions stand that were live in the last
+	// view; touchedBit marks places that are in changes.touched.
+	frozenShift = 3
+	frozenBits  = liveBits << frozenShift
+	touchedBit  = 1 << 5
 )
 
 // maxSpan bounds the slices that a graph holds at once: 16384 slices of five
@@ -115,7 +121,7 @@ func (g *Graph) newPair(lo, hi ref) (r ref, ok bool) {
 		local = uint32(len(ps.entries))
 		ps.entries = append(grow(ps.entries), pair{})
 	}
-	ps.entries[local] = pair{lo: lo, hi: hi}
+	ps.entries[local] = pair{lo: lo, hi: hi, bits: ps.entries[local].bits & touchedBit}
 	ps.insert(hashPair(lo, hi), local)
 	g.hostEntry(lo).pairs++
 	g.hostEntry(hi).pairs++
@@ -142,6 +148,7 @@ func (g *Graph) dropPair(r ref) {
 		p := &ps.entries[local]
 		return hashPair(p.lo, p.hi)
 	})
+	g.noteGone(&ps.entries[local])
 	ps.free = append(ps.free, local)
 	g.stats.Pairs--
 	for _, h := range [2]ref{lo, hi} {

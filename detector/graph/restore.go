@@ -49,7 +49,7 @@ func (r *Restorer) Hosts(shard flow.Shard, chunks iter.Seq2[[]SavedHost, error])
 			return fmt.Errorf("host %d of shard %d: more hosts than a shard holds", len(entries), shard)
 		}
 		for i := range saved {
-			entries = append(entries, hostEntry{key: saved[i].Pseudonym, gen: saved[i].Generation, fresh: true})
+			entries = append(entries, hostEntry{key: saved[i].Pseudonym, gen: saved[i].Generation})
 		}
 	}
 	*scratch = entries
@@ -233,14 +233,12 @@ func (g *Graph) restoreDue(parts [][2]int) {
 // restoreIndex makes the index of restored hosts.
 func (hs *hosts) restoreIndex(g *Graph, shard flow.Shard) error {
 	hs.reset(len(hs.entries))
-	hs.added = make([]uint32, len(hs.entries))
 	for local := range hs.entries {
 		key := &hs.entries[local].key
 		same := func(other uint32) bool { return hs.entries[other].key == *key }
 		if !hs.insertNew(g.hashHost(key), uint32(local), same) {
 			return fmt.Errorf("host %d of shard %d: saved twice", local, shard)
 		}
-		hs.added[local] = uint32(local)
 	}
 	return nil
 }
