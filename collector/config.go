@@ -32,6 +32,11 @@ type Config struct {
 	// counted. An empty list listens to everybody. SIGHUP reloads it.
 	// Default: empty.
 	Exporters []Exporter `yaml:"exporters"`
+	// Contacts that one exporter may begin in the time of one flush, so that
+	// forged flows cannot fill the graph; beyond it, flow records that would
+	// begin another one are dropped and counted, and the others still count. 0
+	// means no limit. Default: 4194304.
+	NewContacts int `yaml:"new_contacts"`
 	// Take the 16 bits of the NetFlow v5 sampling field as the rate, for
 	// exporters that ignore the two mode bits in it. Default: false.
 	V5RawSampling bool `yaml:"v5_raw_sampling"`
@@ -141,6 +146,9 @@ type Exporter struct {
 	From []Prefix `yaml:"from"`
 	// What is known about its sampling.
 	Sampling Sampling `yaml:"sampling"`
+	// Contacts that each of its addresses may begin in the time of one flush;
+	// 0 means collector.new_contacts. Default: 0.
+	NewContacts int `yaml:"new_contacts"`
 }
 
 // Sampling is what the configuration says about an exporter's sampling.
@@ -187,6 +195,7 @@ func DefaultConfig() Config {
 		ContactsIPv6:  1 << 16,
 		Queue:         1 << 20,
 		FarFilter:     minFarFilter,
+		NewContacts:   1 << 22,
 		Dedup:         Dedup{Mode: dedupIngress, Timeout: 2 * time.Minute, Flows: 1 << 20},
 		Slice:         5 * time.Minute,
 		Sessions:      Sessions{MaxSessions: 256, IdleTimeout: 10 * time.Minute},
@@ -207,6 +216,7 @@ func (c Config) Validate() error {
 		{"contacts", c.Contacts, 256, 1 << 26},
 		{"contacts_ipv6", c.ContactsIPv6, 256, 1 << 26},
 		{"queue", c.Queue, 1, 1 << 30},
+		{"new_contacts", c.NewContacts, 0, 1 << 30},
 		{"dedup.flows", c.Dedup.Flows, 1 << 10, 1 << 28},
 		{"sessions.max_sessions", c.Sessions.MaxSessions, 1, 4096},
 		{"keys.ipv6_prefix", c.Keys.IPv6Prefix, 32, 128},

@@ -34,6 +34,9 @@ func newAccess(exporters []Exporter) (*access, error) {
 			return nil, fmt.Errorf("exporters[%d].name: %q is there twice", i, e.Name)
 		}
 		names[e.Name] = true
+		if e.NewContacts < 0 || e.NewContacts > 1<<30 {
+			return nil, fmt.Errorf("exporters[%d].new_contacts: %d, want 0 to %d", i, e.NewContacts, 1<<30)
+		}
 		if len(e.From) == 0 {
 			return nil, fmt.Errorf("exporters[%d].from: %q has no address", i, e.Name)
 		}

@@ -155,7 +155,7 @@ func (m *metrics) records() {
 	m.counter("records_total", "Flow records decoded.", decoded(func(d *decode.Stats) uint64 { return d.Records }))
 	m.counter("options_records_total", "Options data records decoded.",
 		decoded(func(d *decode.Stats) uint64 { return d.Options }))
-	m.counters("records_filtered_total", "Flow records that are no part of the host graph, by reason.",
+	m.counters("records_filtered_total", "Flow records that are no part of the host graph, by reason; new_contacts is an exporter's limit.",
 		"reason", filterNames[1:], func(s *snapshot, i int) uint64 {
 			return counted(func(w *workerStats) uint64 { return w.sift.filtered[i+1] })(s)
 		})

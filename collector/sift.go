@@ -27,6 +27,7 @@ const (
 	filterBroadcast
 	filterIgnored
 	filterSameHost
+	filterNewContacts
 	filterReasons
 )
 
@@ -38,6 +39,7 @@ var filterNames = [filterReasons]string{
 	filterBroadcast:   "broadcast",
 	filterIgnored:     "ignored",
 	filterSameHost:    "same_host",
+	filterNewContacts: "new_contacts",
 }
 
 // clampReason says which time of a flow record was not credible.
@@ -75,10 +77,21 @@ type sift struct {
 }
 
 // run moves the records that are kept to the front of records and returns
-// them. It appends the slice of each one's end to slices.
-func (s *sift) run(records []flow.Record, slices []flow.Slice, nowMS int64) ([]flow.Record, []flow.Slice) {
-	n := 0
-	for i := range records {
+// them. It appends the slice of each one's end to slices, and moves the ends
+// of the exporters' runs in records.
+func (s *sift) run(records []flow.Record, runs []run, slices []flow.Slice, nowMS int64) ([]flow.Record, []flow.Slice) {
+	n, at := 0, 0
+	for i := range runs {
+		end := runs[i].end
+		n, slices = s.one(records, n, at, end, slices, nowMS)
+		at, runs[i].end = end, n
+	}
+	return records[:n], slices
+}
+
+// one sifts the records [at, end) to the place behind the first n.
+func (s *sift) one(records []flow.Record, n, at, end int, slices []flow.Slice, nowMS int64) (int, []flow.Slice) {
+	for i := at; i < end; i++ {
 		r := &records[i]
 		if why := s.filter(r); why != keep {
 			s.counts.filtered[why]++
@@ -98,7 +111,7 @@ func (s *sift) run(records []flow.Record, slices []flow.Slice, nowMS int64) ([]f
 		}
 		n++
 	}
-	return records[:n], slices
+	return n, slices
 }
 
 func (s *sift) filter(r *flow.Record) filterReason {

@@ -24,7 +24,7 @@ func testSift(t testing.TB) *sift {
 func siftOne(s *sift, src, dst string, startMS, endMS int64) (r flow.Record, kept bool, slice flow.Slice) {
 	records := []flow.Record{{Src: flow.AddrFrom(netip.MustParseAddr(src)), Dst: flow.AddrFrom(netip.MustParseAddr(dst)),
 		StartMS: startMS, EndMS: endMS}}
-	out, slices := s.run(records, nil, siftNow)
+	out, slices := s.run(records, []run{{end: len(records)}}, nil, siftNow)
 	if len(out) == 0 {
 		return r, false, 0
 	}
@@ -119,7 +119,7 @@ func TestSiftConserves(t *testing.T) {
 				StartMS: siftNow + rapid.Int64Range(-1e9, 1e9).Draw(t, "start"), EndMS: siftNow + rapid.Int64Range(-1e9, 1e9).Draw(t, "end")})
 		}
 		n := len(records)
-		kept, slices := s.run(records, nil, siftNow)
+		kept, slices := s.run(records, []run{{end: len(records)}}, nil, siftNow)
 		dropped := uint64(0)
 		for _, c := range s.counts.filtered {
 			dropped += c

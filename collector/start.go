@@ -121,6 +121,7 @@ func (c *Collector) newWorker(decoding decode.Config) *worker {
 		sift: sift{sliceMS: c.cfg.Slice.Milliseconds(), keepLoopback: c.cfg.KeepLoopback,
 			ignore: ignore, cut: c.permuter.Clone().Cut,
 			countAll: c.cfg.Dedup.Mode == dedupOff},
+		budget: budget{access: &c.access, general: c.cfg.NewContacts, everyMS: c.cfg.Flush.Milliseconds()},
 	}
 	w.swapped.L = &w.mu
 	return w

@@ -37,6 +37,7 @@ type worker struct {
 	early   chan<- struct{} // capacity 1: a flush is due
 
 	records   []flow.Record // of the datagrams at hand
+	runs      []run         // the same, by exporter
 	verdict   verdict       // on the exporter of the last datagram
 	firstCome *firstCome    // nil in the other modes
 
@@ -45,6 +46,7 @@ type worker struct {
 	table   *contact.Table
 	spare   *contact.Table // empty, nil while the flusher drains it
 	sift    sift
+	budget  budget
 	ended   flow.Slice // no record of a slice ≤ ended enters the table
 	late    uint64     // records moved to ended+1 in the table at hand
 	counts  workerCounts
@@ -110,6 +112,11 @@ func (w *worker) decode(from netip.Addr, data []byte, nowMS int64) {
 	if w.firstCome != nil {
 		w.firstCome.mark(w.records[n:], from, nowMS)
 	}
+	if last := len(w.runs) - 1; last >= 0 && w.runs[last].from == from {
+		w.runs[last].end = len(w.records)
+	} else {
+		w.runs = append(w.runs, run{from: from, end: len(w.records)})
+	}
 }
 
 func (w *worker) admits(addr netip.Addr) bool {
@@ -123,14 +130,31 @@ func (w *worker) admits(addr netip.Addr) bool {
 // take moves the collected records into the table.
 func (w *worker) take(nowMS int64) {
 	if len(w.records) == 0 {
+		w.runs = w.runs[:0]
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	records, slices := w.sift.run(w.records, w.slices[:0], nowMS)
+	if n := len(w.runs); n == 0 || w.runs[n-1].end < len(w.records) {
+		w.runs = append(w.runs, run{end: len(w.records)}) // nobody said whose
+	}
+	records, slices := w.sift.run(w.records, w.runs, w.slices[:0], nowMS)
 	w.slices = slices
+	if w.budget.covers(w.runs, len(records), nowMS) {
+		w.addAll(records, slices, w.runs)
+	} else {
+		w.addWithin(records, slices)
+	}
+	w.records, w.runs = w.records[:0], w.runs[:0]
+}
+
+// addAll adds records, whose runs these are, and waits for room if need be.
+func (w *worker) addAll(records []flow.Record, slices []flow.Slice, runs []run) {
+	done := 0
 	for len(records) > 0 {
 		n := w.add(records, slices)
+		w.budget.charge(runs, done, w.table.Fresh())
+		done += n
 		records, slices = records[n:], slices[n:]
 		if w.table.Full() {
 			w.askFlush()
@@ -143,7 +167,6 @@ func (w *worker) take(nowMS int64) {
 			w.swapped.Wait()
 		}
 	}
-	w.records = w.records[:0]
 }
 
 // add adds records to the table, late ones in the slice after the ended one,

@@ -32,12 +32,14 @@ type slot[K comparable] struct {
 	flags       uint8
 }
 
-// add counts one record that side from sent.
-func (s *slot[K]) add(r *flow.Record, from int, baseMS int64) {
+// add counts one record that side from sent, and reports whether it is the
+// contact's first.
+func (s *slot[K]) add(r *flow.Record, from int, baseMS int64) (fresh bool) {
 	first, last := offset(r.StartMS, baseMS), offset(r.EndMS, baseMS)
 	if s.flows == [2]uint32{} {
 		s.first, s.last = first, last
 		s.port, s.proto = min(r.SrcPort, r.DstPort), r.Proto
+		fresh = true
 	}
 	s.first, s.last = min(s.first, first), max(s.last, last)
 	if r.Direction == flow.Egress {
@@ -53,6 +55,7 @@ func (s *slot[K]) add(r *flow.Record, from int, baseMS int64) {
 	if r.Proto == protoTCP && r.TCPFlags&flow.TCPAck != 0 && r.SrcPort < r.DstPort {
 		s.flows[0] |= answered
 	}
+	return fresh
 }
 
 // contact returns the slot without its hosts.
@@ -114,6 +117,20 @@ func (t *table[K]) find(hash uint64, k K, s flow.Slice) *slot[K] {
 		}
 		if p.key == k && p.slice == s {
 			return p
+		}
+	}
+}
+
+// has reports whether (k, s) has a slot.
+func (t *table[K]) has(hash uint64, k K, s flow.Slice) bool {
+	mask := uint64(len(t.slots) - 1)
+	for i := hash >> t.shift; ; i++ {
+		p := &t.slots[i&mask]
+		if p.flows == [2]uint32{} {
+			return false
+		}
+		if p.key == k && p.slice == s {
+			return true
 		}
 	}
 }

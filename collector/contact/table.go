@@ -40,6 +40,7 @@ type Table struct {
 	baseMS  int64 // times in slots are relative to it
 	records uint64
 
+	fresh  []int32 // records of the last Add that began a contact
 	pend   [wide]pending
 	hashes [wide]uint64
 	sink   uint64 // keeps the touching loads alive
@@ -73,6 +74,7 @@ func (t *Table) Add(records []flow.Record, slices []flow.Slice) int {
 	if t.records == 0 && len(records) > 0 {
 		t.baseMS = records[0].EndMS
 	}
+	t.fresh = t.fresh[:0]
 	done := 0
 	for done < len(records) {
 		n := min(wide, len(records)-done)
@@ -81,7 +83,7 @@ func (t *Table) Add(records []flow.Record, slices []flow.Slice) int {
 		}
 		t.prepare(records[done:done+n], slices[done:done+n])
 		t.touch(n)
-		t.update(records[done:done+n], slices[done:done+n])
+		t.update(records[done:done+n], slices[done:done+n], int32(done))
 		t.records += uint64(n)
 		done += n
 	}
@@ -127,15 +129,40 @@ func (t *Table) touch(n int) {
 	}
 }
 
-func (t *Table) update(records []flow.Record, slices []flow.Slice) {
+func (t *Table) update(records []flow.Record, slices []flow.Slice, first int32) {
 	for i := range records {
-		p := &t.pend[i]
+		p, fresh := &t.pend[i], false
 		if p.is4 {
-			t.v4.find(t.hashes[i], p.key4, slices[i]).add(&records[i], p.from, t.baseMS)
+			fresh = t.v4.find(t.hashes[i], p.key4, slices[i]).add(&records[i], p.from, t.baseMS)
 		} else {
-			t.v6.find(t.hashes[i], p.key6, slices[i]).add(&records[i], p.from, t.baseMS)
+			fresh = t.v6.find(t.hashes[i], p.key6, slices[i]).add(&records[i], p.from, t.baseMS)
+		}
+		if fresh {
+			t.fresh = append(t.fresh, first+int32(i))
 		}
 	}
+}
+
+// Fresh returns the indices of the last Add's records that began a contact, in
+// their order. It is valid until the next Add.
+func (t *Table) Fresh() []int32 { return t.fresh }
+
+// AddKnown adds records[0] as Add does if its contact is in the table, and
+// reports whether it is. Both slices have one element.
+func (t *Table) AddKnown(records []flow.Record, slices []flow.Slice) bool {
+	t.prepare(records[:1], slices[:1])
+	p, known := &t.pend[0], false
+	if p.is4 {
+		known = t.v4.has(t.hashes[0], p.key4, slices[0])
+	} else {
+		known = t.v6.has(t.hashes[0], p.key6, slices[0])
+	}
+	if !known || t.records == maxRecords {
+		return false
+	}
+	t.update(records[:1], slices[:1], 0)
+	t.records++
+	return true
 }
 
 // Full reports whether a flush is due: a quarter of the slots of one kind is
