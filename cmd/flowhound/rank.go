@@ -120,7 +120,8 @@ func newRankCommand() *cobra.Command {
 		Use:   "rank --edges FILE",
 		Short: "client and server rank of every host of an edge list",
 		Long: `Ranks the hosts of an edge list ("src dst" a line, ids are numbers up to 2^64-1,
-further columns are ignored, # starts a comment) with the engine of the detector.
+further columns are ignored, # starts a comment; or the binary form that testbench
+convert writes) with the engine of the detector.
 
   server rank   score flows from a host to those that it contacts (PageRank)
   client rank   score flows from a host to those that contact it

@@ -1,9 +1,19 @@
 // Package edgelist reads graphs from text: a link "src dst [weight]" a line,
 // ids up to 2^64-1, separated by blanks, tabs or a comma; lines that begin with
 // # or % are comments (the forms of SNAP and of the LDBC Graphalytics).
+//
+// It also reads and writes a binary form, several times faster to read, which
+// Read knows by its first bytes:
+//
+//	file = "FHEDGE" version:u8 width:u8 count:u64 (src dst)×count crc:u32
+//
+// Numbers are little-endian, ids have width bytes, 4 or 8. The CRC-32C (RFC 3720
+// §12.1) covers every byte before it.
 package edgelist
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -22,7 +32,7 @@ type Options struct {
 
 // Stats count what was read.
 type Stats struct {
-	Lines, Bytes int64 // all lines, comments and empty ones too
+	Lines, Bytes int64 // all lines, comments and empty ones too; of the binary form its links
 	Links        int64 // directed links of the view
 	SelfLinks    int64 // lines with twice the same id, dropped
 	Duplicates   int64 // directed links that were there already
@@ -32,12 +42,37 @@ type Stats struct {
 // maxLinks bounds a file's links: rows number them in 32 bits.
 const maxLinks = math.MaxUint32 / 2
 
-// Read reads a graph; name stands in errors, which have the form "file:line:
-// reason". ids[v] is the id of vertex v, ascending. A host of which only
+// Read reads a graph in either form; name stands in errors, which have the form
+// "file:line: reason", in the binary form "file: offset n: reason". ids[v] is the id of vertex v, ascending. A host of which only
 // self-links are told is a vertex without links.
 func Read(r io.Reader, name string, o Options) (v *graph.View, ids []uint64, s Stats, err error) {
 	l := links{max: maxLinks}
-	err = eachLine(r, name, o.Progress, &s, func(line []byte) error {
+	begin := make([]byte, len(magic))
+	n, err := io.ReadFull(r, begin)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, nil, s, fmt.Errorf("%s: %w", name, err)
+	}
+	r = io.MultiReader(bytes.NewReader(begin[:n]), r)
+	if string(begin) == magic {
+		err = readBinary(r, name, o, &s, &l)
+	} else {
+		err = readText(r, name, o, &s, &l)
+	}
+	if err != nil {
+		return nil, nil, s, err
+	}
+	v = l.view()
+	read := int64(len(l.src))
+	if o.Undirected {
+		read, v = 2*read, v.Undirected()
+	}
+	s.Links, s.Duplicates = int64(v.Links()), read-int64(v.Links())
+	return v, l.names.ids, s, nil
+}
+
+// readText adds the links of a text to l.
+func readText(r io.Reader, name string, o Options, s *Stats, l *links) error {
+	return eachLine(r, name, o.Progress, s, func(line []byte) error {
 		a, b, err := parseLink(line)
 		switch {
 		case err == nil && a == b:
@@ -52,16 +87,6 @@ func Read(r io.Reader, name string, o Options) (v *graph.View, ids []uint64, s S
 		}
 		return err
 	})
-	if err != nil {
-		return nil, nil, s, err
-	}
-	v = l.view()
-	read := int64(len(l.src))
-	if o.Undirected {
-		read, v = 2*read, v.Undirected()
-	}
-	s.Links, s.Duplicates = int64(v.Links()), read-int64(v.Links())
-	return v, l.names.ids, s, nil
 }
 
 // links collects links and numbers their ends, a batch at a time.
