@@ -26,6 +26,8 @@ type filler struct {
 	sequence [exporters]uint32
 	next     int // data packet
 	turn     int // router
+	// renews gives the packets new hosts whenever all were sent.
+	renews bool
 	// tolerant goes on when nobody listens: what is sent then counts as sent.
 	tolerant bool
 
@@ -80,7 +82,12 @@ func (f *filler) fill(ctx context.Context, n int) error {
 			}
 			f.flows += uint64(f.perPacket)
 			f.counts += f.counters[f.next]
-			f.next = (f.next + 1) % len(f.data)
+			if f.next++; f.next == len(f.data) {
+				f.next = 0
+				if f.renews {
+					f.renew()
+				}
+			}
 		}
 		if err := f.excuse(s.Flush(ctx)); err != nil {
 			return err

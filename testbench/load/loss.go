@@ -78,6 +78,7 @@ func (r *run) measureLoss() error {
 	if err != nil {
 		return err
 	}
+	f.renews = true
 	begin := time.Now()
 	err = apart(func() error { return r.stream(f, begin.Add(r.cfg.Loss)) })
 	l.Seconds = time.Since(begin).Seconds()
@@ -196,7 +197,7 @@ func (r *run) restart(held bool) (sent, lost uint64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	f.tolerant = true
+	f.tolerant, f.renews = true, true
 	sending := make(chan error, 1)
 	go func() {
 		sending <- r.stream(f, time.Now().Add(6*time.Second))

@@ -45,6 +45,7 @@ type packets struct {
 	data      [][]byte
 	counters  []uint64 // per data packet, the packets that its records count
 	contacts  int      // different pairs of hosts
+	moves     byte     // how often renew was called
 }
 
 // records returns how many flow records the packets have.
@@ -261,6 +262,13 @@ func (p *packets) move(mask byte) {
 			b[at+5] ^= mask
 		}
 	}
+}
+
+// renew gives the packets hosts that they did not have within 256 calls: what
+// is sent again would otherwise be contacts that are there already.
+func (p *packets) renew() {
+	p.moves++
+	p.move(p.moves ^ (p.moves - 1))
 }
 
 // setSequence numbers a packet, and returns by how much the number moves on.

@@ -23,8 +23,9 @@ import (
 // ownName is FlowHound's name among the receivers.
 const ownName = "flowhound"
 
-// round is how many packets wait in a receiver's queue at most: what the
-// slowest receiver's own queues hold, so that it loses none.
+// round is how many packets wait in a receive queue at most, FlowHound's as its
+// peers': 38 MB of the kernel's memory. A longer queue measures the main memory:
+// what a live receiver reads has just been written.
 const round = 16_384
 
 // enough is the CPU time after which a repetition of a receiver ends: a
@@ -317,6 +318,7 @@ func (r *run) receive(which peer, program string) (Receiver, error) {
 	if err != nil {
 		return Receiver{}, err
 	}
+	f.renews = true
 	one, err := r.rounds(which, p, s, f, dir)
 	return one, errors.Join(err, f.close())
 }
