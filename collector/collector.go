@@ -19,6 +19,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/flowhound/flowhound/collector/kafka"
 	"github.com/flowhound/flowhound/collector/listen"
 	"github.com/flowhound/flowhound/collector/pseudonym"
 	"github.com/flowhound/flowhound/collector/session"
@@ -76,6 +77,7 @@ type Collector struct {
 	permuter  *pseudonym.Permuter // the flusher's
 	input     Input
 	sessions  atomic.Pointer[session.Server] // nil without
+	kafka     atomic.Pointer[kafka.Consumer] // nil without
 	workers   []*worker
 	templates *templateKeeper
 	started   time.Time
@@ -125,8 +127,8 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 	}
 	c.access.Store(a)
 	c.metrics = newMetrics(c)
-	c.publisher = &publisher{log: deps.Log, logger: deps.Logger, took: c.metrics.took, release: c.release}
-	for _, m := range []prometheus.Collector{c.metrics, c.metrics.publish, newSessionMetrics(c)} {
+	c.publisher = &publisher{log: deps.Log, logger: deps.Logger, took: c.metrics.took, release: c.release, committed: c.committed}
+	for _, m := range []prometheus.Collector{c.metrics, c.metrics.publish, newSessionMetrics(c), newKafkaMetrics(c)} {
 		if err := deps.Registerer.Register(m); err != nil {
 			return nil, fmt.Errorf("collector: register metrics: %w", err)
 		}
@@ -167,6 +169,7 @@ func (c *Collector) stop(ctx context.Context) error {
 	running := c.running
 	c.mu.Unlock()
 	if !running {
+		c.closeKafka()
 		if c.input != nil {
 			return errors.Join(c.input.Close(), c.closeSessions())
 		}
@@ -180,6 +183,7 @@ func (c *Collector) stop(ctx context.Context) error {
 	release := context.AfterFunc(ctx, c.stopPublishing)
 	defer release()
 	c.writer.Wait()
+	c.closeKafka() // after the last commit that it is to know of
 	c.stopPublishing()
 	c.publisher.far.close()
 	err := errors.Join(c.unwritten(), c.input.Close())

@@ -22,6 +22,8 @@ type Config struct {
 	Listen []string `yaml:"listen"`
 	// IPFIX over TCP and TLS.
 	Sessions Sessions `yaml:"sessions"`
+	// Flow messages of goflow2 from Kafka.
+	Kafka Kafka `yaml:"kafka"`
 	// Threads that receive and decode, each with its own sockets and tables;
 	// 0 means one per CPU. Default: 0.
 	Workers int `yaml:"workers"`
@@ -198,6 +200,7 @@ func DefaultConfig() Config {
 		NewContacts:   1 << 22,
 		Dedup:         Dedup{Mode: dedupIngress, Timeout: 2 * time.Minute, Flows: 1 << 20},
 		Slice:         5 * time.Minute,
+		Kafka:         Kafka{Topic: "flow-messages", Group: "flowhound"},
 		Sessions:      Sessions{MaxSessions: 256, IdleTimeout: 10 * time.Minute},
 	}
 }
@@ -253,6 +256,9 @@ func (c Config) Validate() error {
 	}
 	if err := c.Sessions.files().Validate(); err != nil {
 		return fmt.Errorf("sessions.tls: %w", err)
+	}
+	if err := c.Kafka.validate(); err != nil {
+		return err
 	}
 	_, err := newAccess(c.Exporters)
 	return err

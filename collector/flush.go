@@ -106,6 +106,9 @@ func (c *Collector) collect(ended flow.Slice, nowMS int64) *window {
 	for _, worker := range c.workers {
 		table, late := worker.swap(ended)
 		w.records += table.Records()
+		if worker.consumer != nil {
+			w.fromKafka, w.position = table.Records() > 0, worker.reached()
+		}
 		w.late += late
 		w.contacts = slices.Grow(w.contacts, table.Len())
 		w.contacts = table.Drain(w.contacts, c.permuter)
@@ -123,6 +126,9 @@ func (c *Collector) drop(w *window) {
 	c.flushed.droppedContacts += uint64(len(w.contacts))
 	c.flushed.droppedRecords += w.records
 	c.mu.Unlock()
+	if w.fromKafka {
+		c.kafka.Load().Rewind()
+	}
 	c.release(w)
 }
 

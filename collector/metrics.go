@@ -118,7 +118,7 @@ func counted(f func(*workerStats) uint64) func(*snapshot) uint64 {
 }
 
 func (m *metrics) datagrams() {
-	m.counter("datagrams_total", "Datagrams received, messages of TCP and TLS sessions included.",
+	m.counter("datagrams_total", "Datagrams received, messages of TCP and TLS sessions and from Kafka included.",
 		counted(func(w *workerStats) uint64 { return w.counts.received }))
 	m.counter("datagrams_decoded_total", "Datagrams with a header that could be read.",
 		decoded(func(d *decode.Stats) uint64 { return d.Accepted }))

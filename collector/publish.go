@@ -34,13 +34,14 @@ const (
 // nothing: the next incarnation's first commit makes readers discard them. An
 // error is tried again at the step where it happened, with the same ids.
 type publisher struct {
-	log     Log
-	logger  *slog.Logger
-	took    func(time.Duration) // is told how long each window took
-	release func(*window)       // takes windows back
-	batcher batcher
-	far     *farFilter
-	arena   []byte // payloads of the window at hand
+	log       Log
+	logger    *slog.Logger
+	took      func(time.Duration) // is told how long each window took
+	release   func(*window)       // takes windows back
+	committed func(*window)       // is told of each window whose commit is in the log
+	batcher   batcher
+	far       *farFilter
+	arena     []byte // payloads of the window at hand
 
 	mu      sync.Mutex  // guards all below; written by one goroutine only
 	commit  wire.Commit // the last one written
@@ -142,6 +143,7 @@ func (p *publisher) window(ctx context.Context, w *window) error {
 		return err
 	}
 	p.far.committed(w.contacts)
+	p.committed(w)
 	p.took(time.Since(begin))
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -100,7 +100,10 @@ func (c *Collector) open() error {
 		w.source = c.input.Source(i)
 		c.workers = append(c.workers, w)
 	}
-	return c.openSessions(a)
+	if err := c.openSessions(a); err != nil {
+		return err
+	}
+	return c.openKafka(a)
 }
 
 // decoding returns the settings of all decoders.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/flowhound/flowhound/collector/kafka"
 	"github.com/flowhound/flowhound/internal/flow"
 )
 
@@ -11,10 +12,12 @@ import (
 type window struct {
 	contacts   []flow.Contact // one half each, pseudonymised
 	generation flow.Generation
-	ended      flow.Slice // later windows have no contact of a slice ≤ ended
-	records    uint64     // flow records in the contacts
-	late       uint64     // of those, moved out of an ended slice
-	atMS       int64      // when it was taken, Unix milliseconds
+	ended      flow.Slice      // later windows have no contact of a slice ≤ ended
+	records    uint64          // flow records in the contacts
+	late       uint64          // of those, moved out of an ended slice
+	atMS       int64           // when it was taken, Unix milliseconds
+	fromKafka  bool            // some of the records are
+	position   *kafka.Position // behind Kafka's messages in this and all windows before, nil for none
 }
 
 // queue holds windows between the flusher, which never waits, and the

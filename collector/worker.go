@@ -9,6 +9,7 @@ import (
 
 	"github.com/flowhound/flowhound/collector/contact"
 	"github.com/flowhound/flowhound/collector/decode"
+	"github.com/flowhound/flowhound/collector/kafka"
 	"github.com/flowhound/flowhound/collector/listen"
 	"github.com/flowhound/flowhound/internal/flow"
 )
@@ -28,30 +29,33 @@ type Source interface {
 // worker turns the datagrams of its source into contacts in its table. One
 // goroutine runs it; the flusher takes the table away.
 type worker struct {
-	source  Source
-	receive func(context.Context) error // instead, where there is no source
-	decoder *decode.Decoder
-	access  *atomic.Pointer[access]
-	now     func() time.Time
-	refused *refusedRing
-	early   chan<- struct{} // capacity 1: a flush is due
+	source   Source
+	receive  func(context.Context) error // instead, where there is no source
+	consumer *kafka.Consumer             // nil for all but Kafka's worker
+	decoder  *decode.Decoder
+	access   *atomic.Pointer[access]
+	now      func() time.Time
+	refused  *refusedRing
+	early    chan<- struct{} // capacity 1: a flush is due
 
 	records   []flow.Record // of the datagrams at hand
 	runs      []run         // the same, by exporter
 	verdict   verdict       // on the exporter of the last datagram
 	firstCome *firstCome    // nil in the other modes
 
-	mu      sync.Mutex // guards all below
-	swapped sync.Cond  // the flusher took the table
-	table   *contact.Table
-	spare   *contact.Table // empty, nil while the flusher drains it
-	sift    sift
-	budget  budget
-	ended   flow.Slice // no record of a slice ≤ ended enters the table
-	late    uint64     // records moved to ended+1 in the table at hand
-	counts  workerCounts
-	slices  []flow.Slice // of the records to add
-	moved   []flow.Slice // the same after late ones were moved
+	mu       sync.Mutex // guards all below
+	swapped  sync.Cond  // the flusher took the table
+	table    *contact.Table
+	spare    *contact.Table // empty, nil while the flusher drains it
+	sift     sift
+	budget   budget
+	ended    flow.Slice // no record of a slice ≤ ended enters the table
+	late     uint64     // records moved to ended+1 in the table at hand
+	counts   workerCounts
+	slices   []flow.Slice    // of the records to add
+	moved    []flow.Slice    // the same after late ones were moved
+	position *kafka.Position // behind what all tables until now hold, nil for none
+	covered  *kafka.Position // the position at the last swap
 }
 
 // workerCounts are cumulative. Together with the decoder's they account for
@@ -207,9 +211,17 @@ func (w *worker) swap(ended flow.Slice) (t *contact.Table, late uint64) {
 	}
 	t, late = w.table, w.late
 	w.table, w.spare, w.late = w.spare, nil, 0
+	w.covered = w.position
 	w.ended = max(w.ended, ended)
 	w.swapped.Broadcast()
 	return t, late
+}
+
+// reached returns Kafka's position at the last swap.
+func (w *worker) reached() *kafka.Position {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.covered
 }
 
 func (w *worker) giveBack(t *contact.Table) {
