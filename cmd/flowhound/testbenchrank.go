@@ -53,8 +53,8 @@ func newConvertCommand() *cobra.Command {
 		Use:   "convert --edges FILE TO",
 		Short: "write an edge list in the fast binary form",
 		Long: `Reads an edge list in any form that rank takes, and writes its links once each in
-the binary form, which rank and detect know by its first bytes and read several
-times faster: "FHEDGE", a byte 1, a byte 4 or 8 for the width of an id, the number
+the binary form, which rank and detect know by its first bytes and read faster:
+"FHEDGE", a byte 1, a byte 4 or 8 for the width of an id, the number
 of links in 8 bytes, each link as source and destination, and the CRC-32C of all
 that; numbers are little-endian.`,
 		Example: "  flowhound testbench convert --edges links.txt links.fhedge\n  flowhound rank --edges links.fhedge",

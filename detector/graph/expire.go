@@ -14,7 +14,8 @@ import (
 // Expire forgets every direction of every link that was last seen before the
 // slice oldest, and the hosts that have no link left. A call with an older
 // slice than before does nothing. While more than MaxLinks remain, and more
-// than one slice, it goes on with the next slice.
+// than one slice, it goes on with the next slice. When a great part of the
+// graph has gone since its peak, memory goes back.
 func (g *Graph) Expire(oldest flow.Slice) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -22,6 +23,7 @@ func (g *Graph) Expire(oldest flow.Slice) {
 	for g.cfg.MaxLinks > 0 && g.stats.Links > g.cfg.MaxLinks && g.oldest < g.newest {
 		g.expire(g.oldest+1, &g.stats.Drops[LinkLimit])
 	}
+	g.shrink()
 }
 
 // expire moves the window on and counts the links that go.

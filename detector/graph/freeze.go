@@ -26,6 +26,7 @@ func (g *Graph) Freeze() *View {
 		g.base = v
 		return v
 	}
+	g.base = nil // its memory may be needed
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.base = g.freezeAll()

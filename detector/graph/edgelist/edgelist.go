@@ -2,8 +2,8 @@
 // ids up to 2^64-1, separated by blanks, tabs or a comma; lines that begin with
 // # or % are comments (the forms of SNAP and of the LDBC Graphalytics).
 //
-// It also reads and writes a binary form, several times faster to read, which
-// Read knows by its first bytes:
+// It also reads and writes a binary form, without digits to parse, which Read
+// knows by its first bytes:
 //
 //	file = "FHEDGE" version:u8 width:u8 count:u64 (src dst)×count crc:u32
 //
