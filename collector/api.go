@@ -18,30 +18,33 @@ const rateEvery = 5 * time.Second
 // rateSample is how many records an exporter had sent at the last sample, and
 // its rate until then.
 type rateSample struct {
-	records uint64
-	rate    float64 // records per second
+	records        uint64
+	rate           float64 // records per second
+	contradictions uint64  // see alarm
 }
 
 // ExporterStatus is what the API tells about one exporter.
 type ExporterStatus struct {
-	Name            string  `json:"name"`              // as configured, else the pseudonym of its address
-	Configured      bool    `json:"configured"`        // whether Name is from the configuration
-	Versions        []int   `json:"versions"`          // of export protocols: 5, 9, 10 (IPFIX), 105 (sFlow v5)
-	Rate            float64 `json:"rate"`              // flow records per second, lately
-	Packets         uint64  `json:"packets"`           // accepted
-	Records         uint64  `json:"records"`           // flow records decoded
-	Options         uint64  `json:"options"`           // options data records
-	Dropped         uint64  `json:"dropped"`           // parts of packets, all reasons
-	Held            uint64  `json:"held"`              // sets waiting for their template
-	Lost            uint64  `json:"lost"`              // by sequence numbers, an estimate
-	Reordered       uint64  `json:"reordered"`         // packets
-	Duplicates      uint64  `json:"duplicates"`        // packets
-	Resets          uint64  `json:"resets"`            // of sequence numbers
-	Templates       int     `json:"templates"`         // known now
-	TemplateChanges uint64  `json:"template_changes"`  // layouts that changed
-	Sampling        uint32  `json:"sampling"`          // 1:N of the newest records
-	ClockSkew       float64 `json:"clock_skew"`        // seconds that its clock is ahead
-	LastSeenSeconds float64 `json:"last_seen_seconds"` // since its newest packet
+	Name             string  `json:"name"`              // as configured, else the pseudonym of its address
+	Configured       bool    `json:"configured"`        // whether Name is from the configuration
+	Versions         []int   `json:"versions"`          // of export protocols: 5, 9, 10 (IPFIX), 105 (sFlow v5)
+	Rate             float64 `json:"rate"`              // flow records per second, lately
+	Packets          uint64  `json:"packets"`           // accepted
+	Records          uint64  `json:"records"`           // flow records decoded
+	Options          uint64  `json:"options"`           // options data records
+	Dropped          uint64  `json:"dropped"`           // parts of packets, all reasons
+	Held             uint64  `json:"held"`              // sets waiting for their template
+	Lost             uint64  `json:"lost"`              // by sequence numbers, an estimate
+	Reordered        uint64  `json:"reordered"`         // packets
+	Duplicates       uint64  `json:"duplicates"`        // packets
+	Resets           uint64  `json:"resets"`            // of sequence numbers
+	Templates        int     `json:"templates"`         // known now
+	TemplateChanges  uint64  `json:"template_changes"`  // layouts that changed
+	TemplateContests uint64  `json:"template_contests"` // other layouts under a known id, see template_contests_total
+	Forks            uint64  `json:"sequence_forks"`    // returns to a sequence that was left
+	Sampling         uint32  `json:"sampling"`          // 1:N of the newest records
+	ClockSkew        float64 `json:"clock_skew"`        // seconds that its clock is ahead
+	LastSeenSeconds  float64 `json:"last_seen_seconds"` // since its newest packet
 }
 
 // RefusedStatus is a source whose packets were refused lately.
@@ -133,7 +136,7 @@ func (c *Collector) Exporters() []ExporterStatus {
 			Name: a.name(e.Address), Configured: true,
 			Packets: e.Packets, Records: e.Records, Options: e.Options, Dropped: e.Dropped, Held: e.Held,
 			Lost: e.Lost, Reordered: e.Reordered, Duplicates: e.Duplicates, Resets: e.Resets,
-			Templates: e.Templates, TemplateChanges: e.TemplateChanges, Sampling: e.Sampling,
+			Templates: e.Templates, TemplateChanges: e.TemplateChanges, TemplateContests: e.TemplateContests, Forks: e.Forks, Sampling: e.Sampling,
 			ClockSkew: float64(e.ClockSkewMS) / 1000, LastSeenSeconds: float64(nowMS-e.LastSeenMS) / 1000,
 			Versions: []int{},
 		}
@@ -207,6 +210,8 @@ func mergeExporter(a, b decode.Exporter) decode.Exporter {
 	a.Resets += b.Resets
 	a.Templates += b.Templates
 	a.TemplateChanges += b.TemplateChanges
+	a.TemplateContests += b.TemplateContests
+	a.Forks += b.Forks
 	a.Versions = append(slices.Clone(a.Versions), b.Versions...)
 	slices.Sort(a.Versions)
 	a.Versions = slices.Compact(a.Versions)
@@ -224,7 +229,10 @@ func (c *Collector) sampleRates(nowMS int64) {
 	}
 	rates := make(map[netip.Addr]rateSample)
 	for _, e := range mergeExporters(c.workers) {
-		s := rateSample{records: e.Records}
+		s := rateSample{records: e.Records, contradictions: e.TemplateContests + e.Forks}
+		if s.contradictions > last[e.Address].contradictions {
+			c.alarm(e, nowMS)
+		}
 		if old, ok := last[e.Address]; ok && e.Records >= old.records && tookMS > 0 {
 			s.rate = float64(e.Records-old.records) / (float64(tookMS) / 1000)
 		}

@@ -82,6 +82,7 @@ type Collector struct {
 	templates *templateKeeper
 	started   time.Time
 	clock     steady // the flusher's
+	alarmedMS int64  // the flusher's: time of the last alarm
 
 	receiving, publishing context.Context
 	stopReceiving         context.CancelFunc

@@ -149,6 +149,8 @@ func (m *metrics) datagrams() {
 		decoded(func(d *decode.Stats) uint64 { return d.Duplicates }))
 	m.counter("sequence_resets_total", "Sequence numbers that started anew.",
 		decoded(func(d *decode.Stats) uint64 { return d.Resets }))
+	m.counter("sequence_forks_total", "Returns to a sequence that another one had left: forged packets, or two exporters behind one address.",
+		decoded(func(d *decode.Stats) uint64 { return d.Forks }))
 }
 
 func (m *metrics) records() {
@@ -224,6 +226,8 @@ func (m *metrics) templates() {
 		})
 	m.counter("template_changes_total", "Known templates that arrived with another layout.",
 		decoded(func(d *decode.Stats) uint64 { return d.TemplateChanges }))
+	m.counter("template_contests_total", "Other layouts sent over UDP under a known template's id; their data waits until one is confirmed.",
+		decoded(func(d *decode.Stats) uint64 { return d.TemplateContests }))
 	m.counter("templates_evicted_total", "Templates forgotten because of the caps.",
 		decoded(func(d *decode.Stats) uint64 { return d.TemplateEvicted }))
 	m.counter("templates_restored_total", "Templates from before a restart that came into use again.",

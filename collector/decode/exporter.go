@@ -16,7 +16,7 @@ type exporter struct {
 
 	packets, records, options, dropped, waited uint64
 	lost, reordered, duplicates, resets        uint64
-	templateChanges                            uint64
+	templateChanges, templateContests, forks   uint64
 	versions                                   uint32 // set of versions, bit 0 for sFlow
 	sampling                                   uint32
 	seenMS, skewMS                             int64
@@ -104,8 +104,8 @@ func (e *exporter) view() Exporter {
 		Packets: e.packets, Records: e.records, Options: e.options,
 		Dropped: e.dropped, Waited: e.waited,
 		Lost: e.lost, Reordered: e.reordered, Duplicates: e.duplicates, Resets: e.resets,
-		TemplateChanges: e.templateChanges,
-		Sampling:        e.sampling, LastSeenMS: e.seenMS, ClockSkewMS: e.skewMS,
+		TemplateChanges: e.templateChanges, TemplateContests: e.templateContests, Forks: e.forks,
+		Sampling: e.sampling, LastSeenMS: e.seenMS, ClockSkewMS: e.skewMS,
 	}
 	for s := range e.scopes() {
 		v.Held += uint64(s.hold.sets)
@@ -139,5 +139,9 @@ func (d *Decoder) account(e *exporter, s *stream, m *message) {
 	case reset:
 		d.stats.Resets++
 		e.resets++
+		if v.fork {
+			d.stats.Forks++
+			e.forks++
+		}
 	}
 }

@@ -3,6 +3,7 @@ package decode
 import (
 	"bytes"
 	"errors"
+	"slices"
 
 	"github.com/netsampler/goflow2/v2/decoders/netflow"
 
@@ -48,7 +49,13 @@ func (d *Decoder) countTemplate(err error, options bool) {
 // learn keeps a template that is new or has changed.
 func (d *Decoder) learn(dst []flow.Record, e *exporter, m *message, rec template.Record, options bool) ([]flow.Record, error) {
 	key := template.MakeKey(m.version, m.domain, rec.ID)
+	pinned, rival := e.cache.Find(key)
+	before := e.cache.Size()
 	if e.cache.Unchanged(key, options, rec.Bytes) {
+		if rival != nil {
+			d.templateBytes += e.cache.Size() - before
+			return d.release(dst, e, m, pinned), nil
+		}
 		return dst, nil
 	}
 	if d.newTemplates < 1 || d.newFields < rec.Fields {
@@ -61,18 +68,71 @@ func (d *Decoder) learn(dst []flow.Record, e *exporter, m *message, rec template
 		return dst, err
 	}
 	e.lastTemplate = nil
-	d.templateBytes -= e.cache.Size()
-	changed, evicted := e.cache.Learn(t)
-	d.templateBytes += e.cache.Size()
-	if changed {
-		d.stats.TemplateChanges++
-		e.templateChanges++
+	changed, evicted := false, false
+	// In a session nobody else can speak, and the order is sure.
+	settled, contested := (*template.Template)(nil), false
+	if d.session == 0 {
+		settled, contested = e.cache.Contest(t)
 	}
+	if !contested {
+		changed, evicted = e.cache.Learn(t)
+		settled = t
+	}
+	d.templateBytes += e.cache.Size() - before
 	if evicted {
 		d.stats.TemplateEvicted++
 	}
+	if contested && settled == nil {
+		d.stats.TemplateContests++
+		e.templateContests++
+		d.boundTemplates(e)
+		return dst, nil
+	}
+	if changed || contested {
+		d.stats.TemplateChanges++
+		e.templateChanges++
+	}
 	d.boundTemplates(e)
-	return d.release(dst, e, m, t), nil
+	return d.release(dst, e, m, settled), nil
+}
+
+// contested takes a data set whose template has a rival. What fits one of them
+// only is a vote; until there are enough the set waits, so that no record is
+// read by the wrong layout: neither a forged template nor the first moments of
+// a true change make hosts that do not exist.
+func (d *Decoder) contested(dst []flow.Record, e *exporter, s *stream, m *message, t, rival *template.Template, b []byte, n int) []flow.Record {
+	var settled *template.Template
+	if own := d.fits(t, b, n); own != d.fits(rival, b, n) {
+		before := e.cache.Size()
+		settled = e.cache.Vote(t.Key, !own)
+		d.templateBytes += e.cache.Size() - before
+	}
+	if settled == nil {
+		m.uncertain = true
+		d.keep(e, m, t.Key, b[:n])
+		return dst
+	}
+	if settled == rival {
+		d.stats.TemplateChanges++
+		e.templateChanges++
+	}
+	dst = d.release(dst, e, m, settled)
+	return d.data(dst, e, s, m, settled, b, n)
+}
+
+// fits reports whether a set of n bytes is whole records of t, and at most 3
+// zero bytes of padding (RFC 7011 §3.3.1).
+func (d *Decoder) fits(t *template.Template, b []byte, n int) bool {
+	off := n - n%t.Length
+	if len(t.Runs) > 0 {
+		d.bases = slices.Grow(d.bases[:0], len(t.Runs)+1)[:len(t.Runs)+1]
+		for off = 0; n-off >= t.Length; {
+			if off = d.segments(t, b[:n], off); off == 0 {
+				return false
+			}
+		}
+	}
+	return n-off < 4 && off > 0 && allZero(b[off:n])
 }
 
 // boundTemplates forgets the exporters unused for longest while all templates

@@ -30,6 +30,8 @@ type sequence struct {
 	next      uint32
 	uptime    uint32
 	packets   uint64
+	left      uint32 // next of the sequence that the last reset left
+	leftOne   bool
 	gaps      [maxGaps]gap // ordered by opened; the first n are open
 	n         int
 }
@@ -52,6 +54,7 @@ const (
 
 type verdict struct {
 	event event
+	fork  bool // a reset to the sequence that another one had left
 	lost  uint64
 }
 
@@ -73,6 +76,8 @@ func (s *sequence) follow(m *message) (v verdict) {
 		s.started = true
 	case restarted, ahead > limit && -ahead > limit:
 		v.event = reset
+		v.fork = s.leftOne && m.sequence-s.left <= limit
+		s.left, s.leftOne = s.next, true
 		v.lost = s.settle(s.n)
 	case ahead == 0:
 	case ahead <= limit:

@@ -84,7 +84,8 @@ func (d *Decoder) set(dst []flow.Record, e *exporter, s *stream, m *message, id 
 		key := template.MakeKey(m.version, m.domain, id)
 		t := e.lastTemplate
 		if t == nil || t.Key != key {
-			if t = e.cache.Lookup(key); t == nil {
+			var rival *template.Template
+			if t, rival = e.cache.Find(key); t == nil {
 				m.uncertain = true
 				if d.session != 0 {
 					d.drop(e, NoTemplate, 1)
@@ -92,6 +93,9 @@ func (d *Decoder) set(dst []flow.Record, e *exporter, s *stream, m *message, id 
 				}
 				d.keep(e, m, key, b[:n])
 				return dst
+			}
+			if rival != nil {
+				return d.contested(dst, e, s, m, t, rival, b, n)
 			}
 			e.lastTemplate = t
 		}

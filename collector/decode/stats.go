@@ -82,7 +82,8 @@ type Stats struct {
 
 	Templates        uint64 // data template records received, repeated ones included
 	OptionsTemplates uint64
-	TemplateChanges  uint64 // known templates that arrived with another layout
+	TemplateChanges  uint64 // known templates whose layout changed
+	TemplateContests uint64 // other layouts of known templates over UDP, to be confirmed
 	TemplateEvicted  uint64 // templates forgotten for the caps
 	Withdrawn        uint64 // templates that their exporter withdrew
 	Restored         uint64 // templates from before a restart
@@ -100,6 +101,7 @@ type Stats struct {
 	Reordered  uint64
 	Duplicates uint64
 	Resets     uint64
+	Forks      uint64 // resets that returned to the sequence before
 
 	Exporters        uint64 // known now
 	ExportersEvicted uint64
@@ -123,7 +125,11 @@ type Exporter struct {
 
 	Templates       int    // known now, options templates included
 	TemplateChanges uint64 // layouts that changed
-	Sampling        uint32 // rate 1:Sampling of the newest records, 0 before the first
-	LastSeenMS      int64  // receive time of the newest datagram
-	ClockSkewMS     int64  // export time minus receive time of the newest datagram
+	// TemplateContests are other layouts that were sent under a known key,
+	// Forks the returns to a sequence of numbers that had been left: signs of
+	// forgery, or of two exporters behind one address.
+	TemplateContests, Forks uint64
+	Sampling                uint32 // rate 1:Sampling of the newest records, 0 before the first
+	LastSeenMS              int64  // receive time of the newest datagram
+	ClockSkewMS             int64  // export time minus receive time of the newest datagram
 }

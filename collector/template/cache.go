@@ -25,6 +25,11 @@ const StaleMS = 24 * 3600 * 1000
 //
 //	file ──► stale ── repeated ──► sure ◄── sent
 //	           └── too old, restarted ──► forgotten
+//
+// A sure one is pinned: another layout under its key is a rival until one of
+// them is sent again, or data tells which is meant (notes/security.md T2).
+//
+//	sure ── another layout ──► contested ── repeated, or outvoted ──► sure
 type Cache struct {
 	templates *lru.Map[Key, *entry]
 	samplers  map[sampler]uint32
@@ -38,7 +43,12 @@ type entry struct {
 	t      *Template
 	sentMS int64 // when the exporter sent it last, Unix ms
 	stale  bool
+	rival  *Template // another layout, sent once since t was; nil for none
+	votes  int       // data sets that fit the rival only, less those that fit t only
 }
+
+// settleVotes is how many data sets decide between two layouts.
+const settleVotes = 4
 
 // Tick tells the receive time of what follows, in Unix milliseconds.
 func (c *Cache) Tick(nowMS int64) { c.nowMS = nowMS }
@@ -78,6 +88,14 @@ func (c *Cache) Lookup(key Key) *Template {
 	return nil
 }
 
+// Find returns the template of a key and its rival, nil for none.
+func (c *Cache) Find(key Key) (t, rival *Template) {
+	if e, ok := c.templates.Get(key); ok {
+		return e.t, e.rival
+	}
+	return nil, nil
+}
+
 // Unchanged reports whether a record repeats the template that is known, and
 // marks that as used and sure. Exporters repeat their templates for
 // ever, so this is the common case, and it costs a comparison of bytes.
@@ -87,7 +105,59 @@ func (c *Cache) Unchanged(key Key, options bool, raw []byte) bool {
 		return false
 	}
 	e.sentMS, e.stale = c.nowMS, false
+	c.drop(e)
 	return true
+}
+
+// Contest notes another layout under the key of a pinned template. settled is
+// the one in force if that decides it, because the rival was sent twice, and
+// nil while it is open. ok is false if there is nothing to contest: the
+// template is to be learnt.
+func (c *Cache) Contest(t *Template) (settled *Template, ok bool) {
+	e, known := c.templates.Get(t.Key)
+	switch {
+	case !known || e.stale:
+		return nil, false
+	case e.rival != nil && e.rival.Options == t.Options && bytes.Equal(e.rival.Raw, t.Raw):
+		c.put(&entry{t: t, sentMS: c.nowMS})
+		return t, true
+	}
+	c.drop(e)
+	e.rival = t
+	c.size += t.Size()
+	return nil, true
+}
+
+// Vote counts a data set that fits one of two layouts only, and returns the
+// template in force once there were enough, nil before.
+func (c *Cache) Vote(key Key, forRival bool) (settled *Template) {
+	e, ok := c.templates.Get(key)
+	if !ok || e.rival == nil {
+		panic("BUG: template: a vote without a contest")
+	}
+	if forRival {
+		e.votes++
+	} else {
+		e.votes--
+	}
+	switch e.votes {
+	case settleVotes:
+		rival := e.rival
+		c.put(&entry{t: rival, sentMS: c.nowMS})
+		return rival
+	case -settleVotes:
+		c.drop(e)
+		return e.t
+	}
+	return nil
+}
+
+// drop forgets a rival.
+func (c *Cache) drop(e *entry) {
+	if e.rival != nil {
+		c.size -= e.rival.Size()
+		e.rival, e.votes = nil, 0
+	}
 }
 
 // Learn keeps a template that was sent. changed says that it replaced one
@@ -109,11 +179,13 @@ func (c *Cache) Restore(t *Template, sentMS int64) (evicted bool) {
 
 func (c *Cache) put(e *entry) (changed, evicted bool) {
 	if old, ok := c.templates.Get(e.t.Key); ok {
+		c.drop(old)
 		c.size -= old.t.Size()
 		changed = true
 	}
 	_, old, evicted := c.templates.Put(e.t.Key, e)
 	if evicted {
+		c.drop(old)
 		c.size -= old.t.Size()
 	}
 	c.size += e.t.Size()
@@ -124,6 +196,7 @@ func (c *Cache) put(e *entry) (changed, evicted bool) {
 // Forget removes the template of a key (RFC 7011 §8.4, over TCP and TLS).
 func (c *Cache) Forget(key Key) {
 	if e, ok := c.templates.Get(key); ok {
+		c.drop(e)
 		c.size -= e.t.Size()
 		c.templates.Delete(key)
 		c.revision++

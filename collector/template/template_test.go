@@ -233,6 +233,58 @@ func TestStale(t *testing.T) {
 	}
 }
 
+// TestContest: a rival takes memory while it is one, and none after.
+func TestContest(t *testing.T) {
+	layout := func(fields ...uint16) *template.Template {
+		raw, list := words(256, uint16(len(fields))), []template.Field{}
+		for _, f := range fields {
+			raw = append(raw, words(f, 4)...)
+			list = append(list, template.Field{ID: f, Length: 4})
+		}
+		tpl, err := template.Compile(key, false, 0, list, raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tpl
+	}
+	one, two, three := layout(8), layout(8, 12), layout(8, 12, 1)
+	c := template.NewCache()
+	if _, ok := c.Contest(one); ok {
+		t.Error("a new template is contested")
+	}
+	c.Learn(one)
+	f := func(what string, size int, want, rival *template.Template) {
+		t.Helper()
+		if got, other := c.Find(key); got != want || other != rival || c.Size() != size {
+			t.Errorf("%s: %d bytes, want %d; template or rival differ", what, c.Size(), size)
+		}
+	}
+	c.Contest(two)
+	f("one rival", one.Size()+two.Size(), one, two)
+	c.Contest(three)
+	f("another", one.Size()+three.Size(), one, three)
+	c.Unchanged(key, false, one.Raw)
+	f("repeated", one.Size(), one, nil)
+	c.Contest(two)
+	for range 3 {
+		if c.Vote(key, true) != nil {
+			t.Error("settled too early")
+		}
+	}
+	if c.Vote(key, true) != two {
+		t.Error("four votes do not settle")
+	}
+	f("outvoted", two.Size(), two, nil)
+	c.Contest(one)
+	if settled, ok := c.Contest(one); settled != one || !ok {
+		t.Error("a second sighting does not settle")
+	}
+	f("sent twice", one.Size(), one, nil)
+	c.Contest(three)
+	c.Forget(key)
+	f("forgotten", 0, nil, nil)
+}
+
 func TestSamplers(t *testing.T) {
 	c := template.NewCache()
 	if c.SamplerRate(9, 1, 1) != 0 || c.DomainRate(9, 1) != 0 {
