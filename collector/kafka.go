@@ -10,9 +10,10 @@ import (
 
 // Kafka are the settings of flow messages that goflow2 wrote into Kafka.
 type Kafka struct {
-	// Brokers to begin with, as host:port. Empty for none. Default: empty.
+	// Addresses of brokers to begin with, as host:port. Empty for none: nothing
+	// is read. Default: empty.
 	Brokers []string `yaml:"brokers"`
-	// Topic that goflow2 writes to. Default: flow-messages.
+	// The topic that goflow2 writes to. Default: flow-messages.
 	Topic string `yaml:"topic"`
 	// Consumer group; collectors of one group share the topic's partitions.
 	// Default: flowhound.
@@ -20,7 +21,7 @@ type Kafka struct {
 	// Let a group without offsets begin at the oldest message, not at what
 	// comes from now on. Default: false.
 	Beginning bool `yaml:"beginning"`
-	// TLS to the brokers.
+	// The way to the brokers: TLS.
 	TLS KafkaTLS `yaml:"tls"`
 	// How the collector proves to the brokers who it is.
 	SASL KafkaSASL `yaml:"sasl"`

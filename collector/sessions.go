@@ -28,10 +28,11 @@ type Sessions struct {
 // SessionTLS names the PEM files of TLS. SIGHUP reads them again, for new
 // sessions.
 type SessionTLS struct {
-	// Certificate of the collector, with the chain that exporters need.
+	// PEM file of the collector's certificate, with the chain that exporters
+	// need.
 	// Default: empty.
 	Certificate string `yaml:"certificate"`
-	// Its private key. Default: empty.
+	// PEM file of its private key. Default: empty.
 	Key string `yaml:"key"`
 	// Certificates of the authorities that exporters' certificates must be
 	// from. Empty asks exporters for none, and lets anybody in who is on the
