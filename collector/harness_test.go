@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/flowhound/flowhound/collector/decode"
 	"github.com/flowhound/flowhound/collector/listen"
 	"github.com/flowhound/flowhound/collector/pseudonym"
 	"github.com/flowhound/flowhound/internal/flow"
@@ -200,6 +201,18 @@ func (r *rig) conserved() {
 	f("datagrams_total", "datagrams_decoded_total", "datagrams_dropped_total")
 	f("records_total", "records_filtered_total", "contact_records_total")
 	f("contact_records_total", "committed_records_total", "dropped_records_total", "table_records")
+	halves := r.metric("committed_contacts_total") + r.metric("withheld_contacts_total") +
+		2*r.metric("dropped_contacts_total") + 2*r.metric("queue_contacts")
+	if got := 2 * r.metric("contacts_total"); got != halves {
+		r.t.Errorf("%v halves of contacts, of which %v are told, withheld, dropped or waiting", got, halves)
+	}
+	for i, w := range r.workers {
+		s := w.decoder.Stats()
+		if s.DataSets != s.DecodedSets+s.Drops[decode.NoTemplate]+s.HeldSets ||
+			s.DataRecords+s.FlowSamples+s.Reversed != s.Records+s.Drops[decode.NoAddress] {
+			r.t.Errorf("worker %d: sets or records of the decoder do not add up: %+v", i, s)
+		}
+	}
 }
 
 // record is a flow record for v5.
