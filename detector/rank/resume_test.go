@@ -1,0 +1,160 @@
+package rank
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/flowhound/flowhound/detector/graph"
+)
+
+// exact returns a ranking by the definition, up to rounding.
+func exact(v *graph.View, p Params) Result {
+	p.Iterations = int(math.Ceil(math.Log(1e-17)/math.Log(p.Damping))) + 2
+	return Reference(v, p)
+}
+
+func cloneResult(r Result) Result {
+	r.Client, r.Server = slices.Clone(r.Client), slices.Clone(r.Server)
+	return r
+}
+
+// leafyLinks returns links of which many lead to hosts with no other: leaves
+// that answer or not, pairs of hosts that talk to each other alone, and hosts
+// that nobody talks to.
+func leafyLinks(rng *rand.Rand, n int) (src, dst []uint32) {
+	core := 1 + n/3
+	src, dst = randomLinks(rng, core, 3*core)
+	for x := core; x < n; x++ {
+		y := rng.IntN(core)
+		if rng.IntN(4) == 0 && x > core {
+			y = x - 1
+		}
+		kind := rng.IntN(7) // 0 is no link
+		if kind%3 != 0 || kind == 6 {
+			src, dst = append(src, uint32(x)), append(dst, uint32(y))
+		}
+		if kind >= 3 {
+			src, dst = append(src, uint32(y)), append(dst, uint32(x))
+		}
+	}
+	name := rng.Perm(n)
+	for i := range src {
+		src[i], dst[i] = uint32(name[src[i]]), uint32(name[dst[i]])
+	}
+	return src, dst
+}
+
+// The error of every resumed ranking, against the definition, is within the
+// bound that it states and within the one that its tolerance promises. Its
+// ranks sum to 1, and it has the same bits for any number of goroutines.
+func TestResumeKeepsItsBound(t *testing.T) {
+	for seed := range uint64(60) {
+		rng := rand.New(rand.NewPCG(seed, 6))
+		n := 2 + rng.IntN(400)
+		src, dst := leafyLinks(rng, n)
+		old := graph.FromLinks(n, src, dst)
+		for i := range src { // a tenth of the links change
+			if rng.IntN(10) == 0 {
+				dst[i] = uint32(rng.IntN(n))
+			}
+		}
+		v := graph.FromLinks(n, src, dst)
+		p := Params{
+			Damping: []float64{0.5, 0.5, 0.85, 0.3}[seed%4], Tolerance: math.Pow(10, -1-float64(rng.IntN(11))),
+			Lambda: rng.Float64(), DanglingW: seed%3 == 0, Workers: 1,
+		}
+		plain := p
+		if seed%2 == 0 {
+			p.Seeds = []graph.Vertex{graph.Vertex(rng.IntN(n)), graph.Vertex(rng.IntN(n)), 0}
+		}
+		beginPlain, beginSeeded := Carry(v, old, exact(old, plain)), Carry(v, old, exact(old, p))
+		if seed%5 == 0 { // any start will do
+			for x := range n {
+				beginPlain.Server[x], beginSeeded.Client[x] = rng.Float64(), rng.Float64()
+			}
+		}
+		again := [2]Result{cloneResult(beginPlain), cloneResult(beginSeeded)}
+		gotPlain, gotSeeded, err := Resume(v, beginPlain, beginSeeded, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := func(kind string, got Result, p Params) {
+			t.Helper()
+			q := p.Damping / (1 - p.Damping)
+			if e := Distance(got, exact(v, p)); e > got.Delta*q+1e-14 {
+				t.Errorf("seed %d %s d %v: error %g exceeds its bound %g", seed, kind, p.Damping, e, got.Delta*q)
+			}
+			if got.Delta > p.Tolerance {
+				t.Errorf("seed %d %s d %v: got delta %g after %d sweeps, want at most %g", seed, kind, p.Damping, got.Delta, got.Supersteps, p.Tolerance)
+			}
+			if s, c := sum(got.Server), sum(got.Client); math.Abs(s-1) > 1e-13 || math.Abs(c-1) > 1e-13 {
+				t.Errorf("seed %d %s: sums are 1%+g and 1%+g", seed, kind, s-1, c-1)
+			}
+		}
+		check("plain", gotPlain, plain)
+		if len(p.Seeds) > 0 {
+			check("seeded", gotSeeded, p)
+		}
+		p.Workers = 5
+		again[0], again[1], err = Resume(v, again[0], again[1], p)
+		if err != nil || !slices.Equal(again[0].Client, gotPlain.Client) || !slices.Equal(again[0].Server, gotPlain.Server) ||
+			!slices.Equal(again[1].Client, gotSeeded.Client) || !slices.Equal(again[1].Server, gotSeeded.Server) {
+			t.Errorf("seed %d: ranks differ with 5 goroutines (error %v)", seed, err)
+		}
+	}
+}
+
+// Sums by chunk leave no trace of the goroutines either when there are many.
+func TestResumeAgreesWithRun(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 6))
+	src, dst := leafyLinks(rng, 60_000)
+	old := graph.FromLinks(60_000, src, dst)
+	src, dst = changeLinks(60_000, src, dst)
+	v := graph.FromLinks(60_000, src, dst)
+	p := DefaultParams()
+	full, start := mustRun(t, v, p), Carry(v, old, mustRun(t, old, p))
+	var first Result
+	for workers := range 4 {
+		p.Workers = workers
+		got, _, err := Resume(v, cloneResult(start), Result{}, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := Distance(got, full); d > 2*p.Tolerance {
+			t.Errorf("a full ranking differs by %g, want at most %g", d, 2*p.Tolerance)
+		}
+		if workers == 0 {
+			first = got
+		} else if !slices.Equal(got.Client, first.Client) || !slices.Equal(got.Server, first.Server) {
+			t.Errorf("ranks of %d goroutines differ", workers)
+		}
+		if got.Supersteps >= full.Supersteps {
+			t.Errorf("%d sweeps, where %d supersteps rank from nothing", got.Supersteps, full.Supersteps)
+		}
+	}
+}
+
+func TestResumeRefuses(t *testing.T) {
+	v := graph.FromLinks(3, []uint32{0}, []uint32{1})
+	start := mustRun(t, v, DefaultParams())
+	f := func(plain, seeded Result, change func(*Params)) {
+		t.Helper()
+		p := DefaultParams()
+		change(&p)
+		if _, _, err := Resume(v, plain, seeded, p); err == nil {
+			t.Errorf("%+v: got no error", p)
+		} else {
+			t.Log(err)
+		}
+	}
+	f(Result{}, Result{}, func(*Params) {})
+	f(start, Result{}, func(p *Params) { p.Seeds = []graph.Vertex{1} })
+	f(start, start, func(p *Params) { p.Seeds = []graph.Vertex{3} })
+	f(start, start, func(p *Params) { p.Iterations = 4 })
+	f(start, start, func(p *Params) { p.Damping = 2 })
+	if r, _, err := Resume(graph.FromLinks(0, nil, nil), Result{}, Result{}, DefaultParams()); err != nil || r.Hosts != 0 {
+		t.Errorf("empty view: got %+v, %v", r, err)
+	}
+}
