@@ -48,7 +48,8 @@ func apart(f func() error) error {
 	return f()
 }
 
-// measureLoss sends to FlowHound in a process of its own, bound to one core.
+// measureLoss sends to FlowHound in a process of its own, bound to one core. The
+// pairs of hosts recur, as an ISP's do within a minute.
 func (r *run) measureLoss() error {
 	address, err := freeAddress()
 	if err != nil {
@@ -78,7 +79,6 @@ func (r *run) measureLoss() error {
 	if err != nil {
 		return err
 	}
-	f.renews = true
 	begin := time.Now()
 	err = apart(func() error { return r.stream(f, begin.Add(r.cfg.Loss)) })
 	l.Seconds = time.Since(begin).Seconds()
