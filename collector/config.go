@@ -2,7 +2,10 @@ package collector
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -207,6 +210,12 @@ func DefaultConfig() Config {
 
 // Validate returns the first setting that cannot work, its key first.
 func (c Config) Validate() error {
+	for i, address := range c.Listen {
+		_, port, err := net.SplitHostPort(address)
+		if n, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil || n > 0 && slices.Contains(c.Listen[:i], address) {
+			return fmt.Errorf("listen: %q, want host:port or :port, each once", address)
+		}
+	}
 	if err := wire.CheckName(c.Name); err != nil {
 		return fmt.Errorf("name: %q, want 1 to %d of a-z, 0-9 and \"-\"", c.Name, wire.MaxName)
 	}

@@ -64,6 +64,9 @@ log: {url: "nats://%s"}
 	if err := os.WriteFile(pop, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if out, err := exec.Command(bin, "keys", "create", "--key", filepath.Join(dir, "pop", "keys")).CombinedOutput(); err != nil {
+		t.Fatalf("keys create: %v\n%s", err, out)
+	}
 	start(t, "collector", exec.Command(bin, "collector", "--config", pop), "http://"+a.pop+"/metrics")
 	return a
 }

@@ -95,12 +95,11 @@ type DemoResult struct {
 // and compares the suspects with the truth.
 func Demo(ctx context.Context, c DemoConfig, target DemoTarget) (DemoResult, error) {
 	begun := c.Now()
-	background, err := traffic.Background("isp", c.Hosts)
+	network, err := c.network()
 	if err != nil {
 		return DemoResult{}, fmt.Errorf("demo: %w", err)
 	}
-	background.IPv6 = c.IPv6
-	n, err := traffic.Generate(background.Infect(c.Botnet, c.Share), c.Seed)
+	n, err := traffic.Generate(network, c.Seed)
 	if err != nil {
 		return DemoResult{}, fmt.Errorf("demo: %w", err)
 	}
@@ -115,6 +114,35 @@ func Demo(ctx context.Context, c DemoConfig, target DemoTarget) (DemoResult, err
 	r.judge(n, target.Pseudonym)
 	r.Seconds = c.Now().Sub(begun).Seconds()
 	return r, nil
+}
+
+// leastIPv6 is the number of hosts below which all have IPv4: a tenth of fewer
+// is too small a network of its own.
+const leastIPv6 = 20_000
+
+// Validate reports what no demonstration can be made of.
+func (c DemoConfig) Validate() error {
+	if c.Hosts < 1000 {
+		return fmt.Errorf("%d hosts: want at least 1000", c.Hosts)
+	}
+	if !(c.Share > 0 && c.Share <= 0.5) {
+		return fmt.Errorf("%v of the hosts as bots: want more than 0 and at most 0.5", c.Share)
+	}
+	_, err := c.network()
+	return err
+}
+
+// network returns the configuration of the network that is played.
+func (c DemoConfig) network() (traffic.Config, error) {
+	background, err := traffic.Background("isp", c.Hosts)
+	if err != nil {
+		return background, err
+	}
+	if c.Hosts >= leastIPv6 {
+		background.IPv6 = c.IPv6
+	}
+	background = background.Infect(c.Botnet, c.Share)
+	return background, background.Validate()
 }
 
 // play sends the network's flows and waits until they are ranked.

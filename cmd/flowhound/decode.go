@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"fmt"
 	"net/netip"
 	"sort"
 	"strconv"
@@ -39,9 +40,9 @@ reason. Addresses are printed as they are: this is a tool for your own captures.
 		}
 		out := bufio.NewWriterSize(cmd.OutOrStdout(), 1<<16)
 		var line []byte
-		_, err := capture.Decode(args, func(exporter netip.Addr, records []flow.Record) error {
+		counts, err := capture.Decode(args, func(exporter netip.Addr, records []flow.Record) error {
 			for i := range records {
-				line = capture.AppendJSON(line[:0], exporter, &records[i])
+				line = append(capture.AppendJSON(line[:0], exporter, &records[i]), '\n')
 				if _, err := out.Write(line); err != nil {
 					return err
 				}
@@ -50,6 +51,11 @@ reason. Addresses are printed as they are: this is a tool for your own captures.
 		})
 		if flushErr := out.Flush(); err == nil {
 			err = flushErr
+		}
+		for _, c := range counts {
+			if len(c.Errors) > 0 {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s: of %d packets could not be used: %s\n", c.File, c.Packets, reasons(c.Errors))
+			}
 		}
 		return err
 	}

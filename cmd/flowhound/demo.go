@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/flowhound/flowhound/internal/app"
 	"github.com/flowhound/flowhound/internal/flow"
 	"github.com/flowhound/flowhound/testbench"
+	"github.com/flowhound/flowhound/testbench/botnet"
 )
 
 func newDemoCommand() *cobra.Command {
@@ -34,13 +36,17 @@ of the other hosts.`,
 	c := testbench.DefaultDemoConfig()
 	cmd.Flags().IntVar(&c.Hosts, "hosts", c.Hosts, "`number` of hosts in the ISP's traffic")
 	cmd.Flags().Float64Var(&c.Share, "bots", c.Share, "`share` of the hosts that are bots")
-	cmd.Flags().StringVar((*string)(&c.Botnet), "botnet", string(c.Botnet), "overlay of the bots: `kademlia|chord|koorde|…`")
+	cmd.Flags().StringVar((*string)(&c.Botnet), "botnet", string(c.Botnet), "overlay of the bots: `"+strings.Join(overlays(), "|")+"`")
+	_ = cmd.RegisterFlagCompletionFunc("botnet", cobra.FixedCompletions(overlays(), cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().Uint64Var(&c.Seed, "seed", c.Seed, "`number` that the network is drawn from")
 	output := addOutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, cancel := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 		defer cancel()
 		c.Progress = cmd.ErrOrStderr()
+		if err := c.Validate(); err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
 		result, err := runDemo(ctx, c)
 		if err != nil {
 			return err
@@ -56,6 +62,15 @@ of the other hosts.`,
 		return err
 	}
 	return cmd
+}
+
+// overlays lists the botnets' names.
+func overlays() []string {
+	var list []string
+	for _, f := range botnet.Families {
+		list = append(list, string(f))
+	}
+	return list
 }
 
 // runDemo runs the demonstration on an appliance of its own.

@@ -120,10 +120,14 @@ func newKeysEraseCommand() *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 	}
 	key := addKeyFlag(cmd)
+	sure := cmd.Flags().Bool("yes", false, "really destroy it")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		g, err := strconv.ParseUint(args[0], 10, 8)
 		if err != nil {
 			return fmt.Errorf("generation %q: want a number from 1 to 255", args[0])
+		}
+		if !*sure {
+			return fmt.Errorf("erasing generation %d cannot be undone, and a collector that has run since before the last rotation still uses the old one: restart it first, then say --yes", g)
 		}
 		keys, err := pseudonym.ReadKeyFile(*key)
 		if err != nil {

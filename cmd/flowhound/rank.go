@@ -62,7 +62,10 @@ func (f *graphFlags) load(cmd *cobra.Command) (*loadedGraph, error) {
 	}
 	g := &loadedGraph{view: view, ids: ids}
 	if f.seeds != "" {
-		g.seeds, err = readSeeds(f.seeds, ids)
+		var absent int
+		if g.seeds, absent, err = readSeeds(f.seeds, ids); absent > 0 {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d seeds are in no link and were left out\n", f.seeds, absent)
+		}
 	}
 	return g, err
 }
@@ -82,25 +85,30 @@ func openEdges(cmd *cobra.Command, path string) (io.ReadCloser, int64, error) {
 	return file, size, nil
 }
 
-func readSeeds(path string, ids []uint64) ([]graph.Vertex, error) {
+// readSeeds returns the seeds that are in the graph, and how many are not: a
+// honeypot's list always names some that nobody else talked to.
+func readSeeds(path string, ids []uint64) (found []graph.Vertex, absent int, err error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("seeds: %w", err)
+		return nil, 0, fmt.Errorf("seeds: %w", err)
 	}
 	defer file.Close()
 	seeds, err := edgelist.ReadSeeds(file, path)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var vertices []graph.Vertex
 	for _, id := range seeds {
-		v, ok := slices.BinarySearch(ids, id)
-		if !ok {
-			return nil, fmt.Errorf("%s: seed %d is not in the edge list", path, id)
+		if v, ok := slices.BinarySearch(ids, id); ok {
+			found = append(found, graph.Vertex(v))
+		} else {
+			absent++
 		}
-		vertices = append(vertices, graph.Vertex(v))
 	}
-	return vertices, nil
+	if len(found) == 0 {
+		return nil, absent, fmt.Errorf("%s: none of its %d seeds is in the edge list", path, len(seeds))
+	}
+	slices.Sort(found)
+	return slices.Compact(found), absent, nil
 }
 
 // byteBar returns a callback that shows how much of size bytes (-1 unknown)

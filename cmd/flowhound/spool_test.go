@@ -67,9 +67,20 @@ func newPair(t *testing.T) *pair {
 	}
 	p.detector, p.ring.http, _ = writeConfig(t, t.TempDir())
 	add(p.detector, fmt.Sprintf("log: {listen: %q}\n", log))
-	p.collector, p.pop.http, p.pop.udp = writeConfig(t, t.TempDir())
+	dir := t.TempDir()
+	p.collector, p.pop.http, p.pop.udp = writeConfig(t, dir)
 	add(p.collector, fmt.Sprintf("  name: pop-1\nlog: {url: \"nats://%s\"}\n", log))
+	refused(t, "collector", p.collector, "flowhound keys create --key "+filepath.Join(dir, "keys"))
+	createKeys(t, dir)
 	return p
+}
+
+// createKeys does what an operator does before the first POP's start.
+func createKeys(t *testing.T, dir string) {
+	t.Helper()
+	if out, err := exec.Command("flowhound", "keys", "create", "--key", filepath.Join(dir, "keys")).CombinedOutput(); err != nil {
+		t.Fatalf("keys create: %v\n%s", err, out)
+	}
 }
 
 func (p *pair) startDetector() *appliance { return startRole(p.t, "detector", p.detector, p.ring) }
@@ -176,7 +187,9 @@ func TestSpoolNameConflict(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := *p
-	config, httpAddress, udp := writeConfig(t, t.TempDir())
+	dir := t.TempDir()
+	createKeys(t, dir)
+	config, httpAddress, udp := writeConfig(t, dir)
 	mine, err := os.ReadFile(config)
 	if err != nil {
 		t.Fatal(err)

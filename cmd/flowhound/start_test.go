@@ -10,11 +10,11 @@ import (
 	"testing"
 )
 
-// refused runs the appliance and expects it to end at once with status 1 and a
-// last line that begins with "flowhound: " and holds each want.
-func refused(t *testing.T, config string, wants ...string) {
+// refused runs a role and expects it to end at once with status 1 and a last
+// line that begins with "flowhound: " and holds each want.
+func refused(t *testing.T, role, config string, wants ...string) {
 	t.Helper()
-	out, err := exec.Command("flowhound", "run", "--config", config).CombinedOutput()
+	out, err := exec.Command("flowhound", role, "--config", config).CombinedOutput()
 	exit, ok := err.(*exec.ExitError)
 	if !ok || exit.ExitCode() != 1 {
 		t.Fatalf("got %v, want exit status 1\n%s", err, out)
@@ -35,7 +35,7 @@ func TestStartRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		refused(t, config, httpAddress, "address already in use")
+		refused(t, "run", config, httpAddress, "address already in use")
 	})
 	t.Run("udp port in use", func(t *testing.T) {
 		config, _, udp := writeConfig(t, t.TempDir())
@@ -44,7 +44,7 @@ func TestStartRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		refused(t, config, udp.String(), "address already in use")
+		refused(t, "run", config, udp.String(), "address already in use")
 	})
 	t.Run("state directory that cannot be", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "file")
@@ -52,7 +52,7 @@ func TestStartRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		config, _, _ := writeConfig(t, filepath.Join(file, "state"))
-		refused(t, config, "state_dir", file)
+		refused(t, "run", config, "state_dir", file)
 	})
 	t.Run("key that others can read", func(t *testing.T) {
 		dir := t.TempDir()
@@ -61,13 +61,13 @@ func TestStartRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		config, _, _ := writeConfig(t, dir)
-		refused(t, config, filepath.Join(dir, "keys"), "0600")
+		refused(t, "run", config, filepath.Join(dir, "keys"), "0600")
 	})
 	t.Run("state directory in use", func(t *testing.T) {
 		dir := t.TempDir()
 		a := startAppliance(t, dir)
 		config, _, _ := writeConfig(t, dir)
-		refused(t, config, dir, "another process")
+		refused(t, "run", config, dir, "another process")
 		a.stop()
 	})
 	t.Run("wrong key in the configuration", func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestCorruptSnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	config, _, _ := writeConfig(t, dir)
-	refused(t, config, newest, "--rebuild")
+	refused(t, "run", config, newest, "--rebuild")
 	if after, _ := os.ReadFile(newest); !slices.Equal(after, broken) {
 		t.Error("the refused start changed the snapshot")
 	}

@@ -167,10 +167,15 @@ func (l *Log) connect(ctx context.Context) (*nats.Conn, error) {
 		}
 		return conn, nil
 	}
+	warn := time.Now().Add(2 * time.Second)
 	for {
 		conn, err := nats.Connect(l.cfg.URL, options...)
 		if err == nil {
 			return conn, nil
+		}
+		if now := time.Now(); now.After(warn) {
+			l.logger.Warn("the log does not answer, still trying", "url", redact(l.cfg.URL), "err", scrub(err.Error()))
+			warn = now.Add(30 * time.Second)
 		}
 		select {
 		case <-ctx.Done():

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +22,8 @@ import (
 	"github.com/flowhound/flowhound/collector"
 	"github.com/flowhound/flowhound/detector"
 	"github.com/flowhound/flowhound/federation/feed"
+	"github.com/flowhound/flowhound/internal/config"
+	"github.com/flowhound/flowhound/internal/flow"
 	"github.com/flowhound/flowhound/internal/lifecycle"
 	"github.com/flowhound/flowhound/internal/metric"
 )
@@ -71,7 +75,7 @@ func New(cfg Config, role Role, deps Deps) (*App, error) {
 	}
 	a := &App{cfg: cfg, role: role, deps: deps, registry: metric.NewRegistry(),
 		collectorFailed: make(chan error, 1), forwarderFailed: make(chan error, 1)}
-	a.http = newHTTPServer(cfg.HTTP.Listen, routes(a.registry, a.Ready, a.status, map[string]http.Handler{
+	a.http = newHTTPServer(cfg.HTTP, routes(a.registry, a.Ready, a.status, map[string]http.Handler{
 		"/api/v1/exporters":         a.component(a.collectorHandler, "collector"),
 		"/api/v1/exporters/refused": a.component(a.collectorHandler, "collector"),
 		"/api/v1/":                  a.component(a.detectorHandler, "detector"),
@@ -112,6 +116,12 @@ func (a *App) parts() []lifecycle.Part {
 func (a *App) prepare(context.Context) error {
 	if err := os.MkdirAll(a.cfg.StateDir, 0o700); err != nil {
 		return fmt.Errorf("state_dir: %w", err)
+	}
+	if keys := a.cfg.Collector.Keys.File; a.role == CollectorOnly {
+		// One host must have one pseudonym, whichever POP sees it.
+		if _, err := os.Stat(keys); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("key file %s: not there; copy it from another collector of this ring, or for the first one make it with: flowhound keys create --key %s", keys, keys)
+		}
 	}
 	probe := filepath.Join(a.cfg.StateDir, ".writable")
 	if err := os.WriteFile(probe, nil, 0o600); err != nil {
@@ -169,6 +179,13 @@ func (a *App) startCollector(ctx context.Context) error {
 		return errors.Join(err, c.Stop(ctx))
 	}
 	a.collector.Store(c)
+	a.deps.Logger.Info("listening for NetFlow, IPFIX and sFlow", "udp", c.Listening(), "state", a.cfg.StateDir)
+	if a.role == All {
+		length := a.cfg.Slice.Milliseconds()
+		end := time.UnixMilli((int64(flow.SliceOf(time.Now().UnixMilli(), length)) + 1) * length)
+		next := end.Add(a.cfg.Collector.Grace + a.cfg.Collector.Flush)
+		a.deps.Logger.Info("hosts are ranked at the end of every slice", "slice", a.cfg.Slice, "next", next.Format(time.TimeOnly))
+	}
 	go func() { // ends with the process's last word from the collector
 		if err, ok := <-c.Failed(); ok {
 			a.collectorFailed <- err
@@ -184,11 +201,15 @@ func (a *App) stopCollector(ctx context.Context) error {
 	return nil
 }
 
-// reload takes over what can change while running: exporters and seeds.
+// reload takes over what can change while running, exporters and seeds, and
+// says what else was changed and needs a restart.
 func (a *App) reload(ctx context.Context) error {
 	cfg, err := a.deps.Load()
 	if err != nil {
 		return err
+	}
+	if paths := needRestart(a.cfg, cfg); len(paths) > 0 {
+		a.deps.Logger.Warn("these settings were changed too, and need a restart", "keys", paths)
 	}
 	if c := a.collector.Load(); c != nil {
 		return c.Reload(ctx, cfg.Collector)
@@ -196,32 +217,57 @@ func (a *App) reload(ctx context.Context) error {
 	return nil
 }
 
-// alive is what a watchdog asks: whether HTTP would be answered.
-func (a *App) alive(context.Context) error { return nil }
+// needRestart returns the keys in which two configurations differ and that a
+// reload does not take over.
+func needRestart(old, new Config) (paths []string) {
+	before := map[string]string{}
+	for _, f := range config.Fields(old) {
+		before[f.Path] = f.Default
+	}
+	for _, f := range config.Fields(new) {
+		if f.Path == "collector.seeds" || strings.HasPrefix(f.Path, "collector.exporters") {
+			continue
+		}
+		if before[f.Path] != f.Default {
+			paths = append(paths, f.Path)
+		}
+	}
+	return paths
+}
+
+// alive is what the watchdog asks: whether HTTP answers with the state of every
+// part, for which each part's locks must be free.
+func (a *App) alive(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+a.HTTPAddress()+"/api/v1/status", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
 
 // Ready returns nil once every role works on new data, else what is missing.
 func (a *App) Ready() error {
-	if a.role != DetectorOnly && a.collector.Load() == nil {
-		if a.role == CollectorOnly || a.detector.Load() == nil {
-			return errors.New("starting")
-		}
+	log, d, c := a.log.Load(), a.detector.Load(), a.collector.Load()
+	switch {
+	case log == nil:
+		return errors.New("log: starting")
+	case a.role != CollectorOnly && d == nil:
+		return errors.New("detector: starting")
+	case a.role != DetectorOnly && c == nil:
+		return errors.New("collector: starting")
 	}
-	if a.role != CollectorOnly {
-		d := a.detector.Load()
-		if d == nil {
-			return errors.New("starting")
-		}
+	if d != nil {
 		if err := d.Ready(); err != nil {
 			return err
 		}
 	}
-	if a.role != DetectorOnly && a.collector.Load() == nil {
-		return errors.New("collector: starting")
-	}
-	if a.role == CollectorOnly {
-		return a.canSpool()
-	}
-	return nil
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return log.Health(ctx)
 }
 
 // status is what /api/v1/status shows.

@@ -115,6 +115,36 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// On loopback a name that a web page could have pointed here is not answered.
+func TestHostNames(t *testing.T) {
+	f := func(listen string, hosts []string, host string, want bool) {
+		t.Helper()
+		if got := (HTTPConfig{Listen: listen, Hosts: hosts}).knows(host); got != want {
+			t.Errorf("listen %s, hosts %v, Host %s: got %t, want %t", listen, hosts, host, got, want)
+		}
+	}
+	f("127.0.0.1:8470", nil, "127.0.0.1:8470", true)
+	f("127.0.0.1:8470", nil, "localhost:8470", true)
+	f("[::1]:8470", nil, "[::1]:8470", true)
+	f("127.0.0.1:8470", nil, "evil.example", false)
+	f("127.0.0.1:8470", nil, "evil.example:8470", false)
+	f("localhost:8470", nil, "evil.example", false)
+	f("127.0.0.1:8470", []string{"flowhound.isp.example"}, "flowhound.isp.example", true)
+	f(":8470", nil, "flowhound.isp.example:8470", true)
+	f("192.0.2.10:8470", nil, "flowhound.isp.example", true)
+}
+
+// A reload says which changes it leaves to a restart.
+func TestNeedRestart(t *testing.T) {
+	old, changed := DefaultConfig(), DefaultConfig()
+	changed.Collector.Seeds = "bots.txt"
+	changed.Detector.Damping = 0.85
+	changed.Slice = 2 * old.Slice
+	if got := strings.Join(needRestart(old, changed), " "); got != "slice detector.damping" {
+		t.Errorf("got %q, want slice and detector.damping", got)
+	}
+}
+
 func TestConfigurationErrors(t *testing.T) {
 	f := func(change func(*Config), want string) {
 		t.Helper()
@@ -125,6 +155,9 @@ func TestConfigurationErrors(t *testing.T) {
 		}
 	}
 	f(func(c *Config) { c.HTTP.Listen = "here" }, "http.listen")
+	f(func(c *Config) { c.HTTP.Listen = ":99999" }, "http.listen")
+	f(func(c *Config) { c.Log.URL = "::foo" }, "log.url")
+	f(func(c *Config) { c.Collector.Listen = []string{"2055"} }, "listen")
 	f(func(c *Config) { c.Logging.Format = "xml" }, "logging.format")
 	f(func(c *Config) { c.Window = c.Slice + 1 }, "window")
 	f(func(c *Config) { c.Log.MaxBytes = 5 }, "max_bytes")

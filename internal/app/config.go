@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/flowhound/flowhound/collector"
@@ -57,6 +60,10 @@ type HTTPConfig struct {
 	// read every pseudonym and set seeds: keep it on loopback or behind a proxy
 	// that asks who it is.
 	Listen string `yaml:"listen" env:"FLOWHOUND_HTTP_LISTEN"`
+	// Hosts are names that requests may use for this server, such as that of a
+	// proxy in front; default none. On a loopback address only localhost, IP
+	// addresses and these are answered, so that no web page can read along.
+	Hosts []string `yaml:"hosts"`
 }
 
 // LoggingConfig is the program's own log.
@@ -136,8 +143,13 @@ func (c Config) Validate() error {
 	if c.StateDir == "" {
 		return errors.New("state_dir: empty, and neither $STATE_DIRECTORY nor a home directory is known")
 	}
-	if _, _, err := net.SplitHostPort(c.HTTP.Listen); err != nil {
+	if _, port, err := net.SplitHostPort(c.HTTP.Listen); err != nil || !validPort(port) {
 		return fmt.Errorf("http.listen %q: want host:port", c.HTTP.Listen)
+	}
+	for _, u := range strings.Split(c.Log.URL, ",") {
+		if parsed, err := url.Parse(strings.TrimSpace(u)); c.Log.URL != "" && (err != nil || parsed.Host == "" || parsed.Scheme == "") {
+			return fmt.Errorf("log.url %q: want nats://host:4222 or tls://host:4222, separated by commas", c.Log.URL)
+		}
 	}
 	if c.Logging.Format != "text" && c.Logging.Format != "json" {
 		return fmt.Errorf("logging.format %q: want text or json", c.Logging.Format)
@@ -173,6 +185,11 @@ func (c Config) spool() feed.Config {
 	f.URL, f.Replicas, f.Spool = "", 1, true
 	f.MaxAge = max(c.Window, time.Hour)
 	return f
+}
+
+func validPort(port string) bool {
+	_, err := strconv.ParseUint(port, 10, 16)
+	return err == nil
 }
 
 // DefaultStateDir returns the state directory that this process would use, ""

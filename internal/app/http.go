@@ -9,6 +9,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,7 +32,7 @@ var (
 // It listens before anything else starts, so that a port in use is found
 // early and /readyz can say what is still missing.
 type httpServer struct {
-	address  string
+	cfg      HTTPConfig
 	handler  http.Handler
 	logger   *slog.Logger
 	listener net.Listener
@@ -37,13 +40,13 @@ type httpServer struct {
 	group    *lifecycle.Group
 }
 
-func newHTTPServer(address string, handler http.Handler, logger *slog.Logger) *httpServer {
-	return &httpServer{address: address, handler: handler, logger: logger, group: lifecycle.NewGroup(context.Background())}
+func newHTTPServer(cfg HTTPConfig, handler http.Handler, logger *slog.Logger) *httpServer {
+	return &httpServer{cfg: cfg, handler: cfg.guard(handler), logger: logger, group: lifecycle.NewGroup(context.Background())}
 }
 
 func (s *httpServer) start(ctx context.Context) error {
 	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", s.address)
+	listener, err := lc.Listen(ctx, "tcp", s.cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("http.listen: %w", err)
 	}
@@ -103,13 +106,18 @@ func routes(registry *prometheus.Registry, ready func() error, status func() any
 	for pattern, handler := range components {
 		mux.Handle(pattern, handler)
 	}
-	return guard(mux)
+	return mux
 }
 
-// guard refuses browsers' cross-origin writes and sends the headers that keep
-// foreign pages from framing or scripting this one.
-func guard(next http.Handler) http.Handler {
+// guard refuses names that are not this machine's, browsers' cross-origin
+// writes, and sends the headers that keep foreign pages from framing or
+// scripting this one.
+func (c HTTPConfig) guard(next http.Handler) http.Handler {
 	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !c.knows(r.Host) {
+			http.Error(w, "this name is not in http.hosts", http.StatusMisdirectedRequest)
+			return
+		}
 		h := w.Header()
 		h.Set("Content-Security-Policy", "default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -117,6 +125,22 @@ func guard(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		next.ServeHTTP(w, r)
 	}))
+}
+
+// knows reports whether a request's Host header may name this server. On
+// loopback, where nobody asks who reads, a web page could otherwise point a
+// name of its own here and read along (DNS rebinding).
+func (c HTTPConfig) knows(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.Trim(host, "[]")
+	listen, _, err := net.SplitHostPort(c.Listen)
+	if _, isIP := netip.ParseAddr(host); isIP == nil || host == "localhost" || slices.Contains(c.Hosts, host) {
+		return true
+	}
+	ip, ipErr := netip.ParseAddr(listen)
+	return err == nil && listen != "localhost" && (ipErr != nil || !ip.IsLoopback())
 }
 
 func static(contentType string, body []byte) http.HandlerFunc {

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"time"
 
 	"github.com/flowhound/flowhound/federation/feed"
 )
@@ -34,12 +33,4 @@ func (a *App) stopForwarder(ctx context.Context) error {
 		f.Stop(ctx)
 	}
 	return nil
-}
-
-// canSpool returns why a collector alone cannot keep what it receives. Whether
-// the log at log.url answers does not matter for that.
-func (a *App) canSpool() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	return a.log.Load().Health(ctx)
 }

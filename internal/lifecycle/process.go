@@ -17,7 +17,7 @@ import (
 )
 
 // DefaultStopTimeout is how long all Stops together may take: a collector's
-// last flush and a detector's snapshot need seconds.
+// last flush needs seconds when its log is slow.
 const DefaultStopTimeout = 60 * time.Second
 
 // Part is one thing that a process starts and stops. Start acquires and
@@ -234,7 +234,7 @@ func (p *Process) alive(ctx context.Context) error {
 	return p.Alive(ctx)
 }
 
-// stop stops the first n parts in reverse order. The time limit, or a second
+// stop stops the first n parts in reverse order. The time limit, or a later
 // signal, cuts the waiting short: the process then ends with a part still
 // running, and says which.
 func (p *Process) stop(n int, signals <-chan os.Signal) error {
@@ -242,6 +242,7 @@ func (p *Process) stop(n int, signals <-chan os.Signal) error {
 		fmt.Errorf("not done after %s", p.StopTimeout))
 	defer cancel()
 	var errs []error
+	begun := time.Now()
 	for _, part := range slices.Backward(p.Parts[:n]) {
 		if part.Stop == nil {
 			continue
@@ -249,7 +250,7 @@ func (p *Process) stop(n int, signals <-chan os.Signal) error {
 		begin := time.Now()
 		done := make(chan error, 1)
 		go func() { done <- part.Stop(ctx) }()
-		if err := awaitStop(ctx, done, signals); err != nil {
+		if err := awaitStop(ctx, done, signals, begun); err != nil {
 			errs = append(errs, fmt.Errorf("stop %s: %w", part.Name, err))
 			continue
 		}
@@ -261,7 +262,11 @@ func (p *Process) stop(n int, signals <-chan os.Signal) error {
 // stopGrace is what a Stop gets to return in after its context has ended.
 const stopGrace = time.Second
 
-func awaitStop(ctx context.Context, done <-chan error, signals <-chan os.Signal) error {
+// sameSignal is how long after the first signal another counts as the same
+// one: timeout(1) sends two at once, and fingers press Ctrl-C twice.
+const sameSignal = 2 * time.Second
+
+func awaitStop(ctx context.Context, done <-chan error, signals <-chan os.Signal, begun time.Time) error {
 	limit := ctx.Done()
 	var grace <-chan time.Time
 	for {
@@ -273,7 +278,7 @@ func awaitStop(ctx context.Context, done <-chan error, signals <-chan os.Signal)
 		case <-grace:
 			return context.Cause(ctx)
 		case s := <-signals:
-			if s != syscall.SIGHUP {
+			if s != syscall.SIGHUP && time.Since(begun) > sameSignal {
 				return fmt.Errorf("cut short by a second signal (%s)", s)
 			}
 		}

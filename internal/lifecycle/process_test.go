@@ -197,10 +197,25 @@ func TestSecondSignalCutsStopShort(t *testing.T) {
 	p := &Process{Parts: []Part{slow}}
 	err := run(t, r, p, func(c chan<- os.Signal) {
 		c <- syscall.SIGINT
-		time.Sleep(time.Second)
+		time.Sleep(3 * time.Second)
 		c <- syscall.SIGINT
 	}, "start a", "READY=1", "STOPPING=1")
 	if err == nil || !strings.Contains(err.Error(), "stop a: cut short by a second signal") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// timeout(1) signals a process and its group: two signals that are one wish.
+func TestDoubledSignalIsOne(t *testing.T) {
+	r := &recorder{}
+	slow := r.part("a")
+	slow.Stop = func(ctx context.Context) error { time.Sleep(10 * time.Second); r.note("stop a"); return nil }
+	p := &Process{Parts: []Part{slow}}
+	err := run(t, r, p, func(c chan<- os.Signal) {
+		c <- syscall.SIGTERM
+		c <- syscall.SIGTERM
+	}, "start a", "READY=1", "STOPPING=1", "stop a")
+	if err != nil {
 		t.Errorf("got %v", err)
 	}
 }

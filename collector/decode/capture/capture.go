@@ -8,6 +8,7 @@
 package capture
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -44,38 +45,48 @@ type run struct {
 	// groups has a decoder for each exporter that raw files are taken for,
 	// so that nobody's templates are another's, and one for all captures.
 	groups  map[string]*decode.Decoder
-	file    int // that is read now
+	file    int   // that is read now
+	stopped error // of emit
 	records []flow.Record
 }
 
+// FileError is the reason in [Count.Errors] of a file that could not be read
+// to its end. What it held before counts.
+const FileError = "file_error"
+
 // Decode decodes files in order and calls emit, which may be nil, for the
 // records of each datagram. It returns one Count per file, in order. A data
-// set that waited for a template of a later file counts for its own file. The
-// error is that of a file that cannot be read, or of emit.
+// set that waited for a template of a later file counts for its own file. A
+// file that cannot be read, or not to its end, does not keep the others from
+// being read; the error joins those of all files. An error of emit ends the
+// reading.
 func Decode(files []string, emit Emit) ([]Count, error) {
 	r := newRun(files, emit)
+	var errs []error
 	for i, file := range files {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
 		r.file = i
-		if err := r.read(file, b); err != nil {
-			return nil, err
+		b, err := os.ReadFile(file)
+		if err == nil {
+			err = r.read(file, b)
+		}
+		if r.stopped != nil {
+			return r.counts, r.stopped
+		}
+		if err != nil {
+			r.counts[i].Errors[FileError]++
+			errs = append(errs, err)
 		}
 	}
 	r.countWaiting()
-	return r.counts, nil
+	return r.counts, errors.Join(errs...)
 }
 
 // DecodeBytes does what Decode does for one file whose contents are at hand.
 func DecodeBytes(name string, b []byte, emit Emit) (Count, error) {
 	r := newRun([]string{name}, emit)
-	if err := r.read(name, b); err != nil {
-		return Count{}, err
-	}
+	err := r.read(name, b)
 	r.countWaiting()
-	return r.counts[0], nil
+	return r.counts[0], err
 }
 
 func newRun(files []string, emit Emit) *run {
@@ -92,6 +103,8 @@ func (r *run) read(file string, b []byte) error {
 		return r.pcap(file, b)
 	case isPcapNG(b):
 		return r.pcapNG(file, b)
+	case len(b) > 2 && b[0] == 0x1f && b[1] == 0x8b:
+		return fileError(file, 0, "is compressed with gzip: decompress it first")
 	}
 	g := r.group(scopeOf(file))
 	for len(b) > 0 {
@@ -134,7 +147,8 @@ func (r *run) datagram(g *decode.Decoder, exporter netip.Addr, b []byte, receive
 	if r.emit == nil || len(r.records) == 0 {
 		return nil
 	}
-	return r.emit(exporter, r.records)
+	r.stopped = r.emit(exporter, r.records)
+	return r.stopped
 }
 
 // add counts what a decoder did between two moments, or takes it back.

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -170,7 +172,7 @@ func TestBadFiles(t *testing.T) {
 	f(pcap(binary.LittleEndian, 0xa1b2c3d4, 147, nil), "byte 20: unknown link type")
 	ng := pcapNG(binary.LittleEndian, 1, ipUDP(message5(1)))
 	f(ng[:len(ng)-1], "block reaches past the end")
-	if _, err := capture.Decode([]string{filepath.Join(t.TempDir(), "absent")}, nil); !os.IsNotExist(err) {
+	if _, err := capture.Decode([]string{filepath.Join(t.TempDir(), "absent")}, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("absent file: got %v", err)
 	}
 }
