@@ -83,13 +83,8 @@ type rankRun struct {
 	result    RankResult
 }
 
-// params are the parameters of the measured rankings: the mode that trades the
-// last digits for half the memory traffic.
-func (m *rankRun) params() rank.Params {
-	p := rank.DefaultParams()
-	p.Precision = rank.Single
-	return p
-}
+// params are the parameters of the measured epochs, those of the detector.
+func (m *rankRun) params() rank.Params { return rank.DefaultParams() }
 
 // build fills the graph, slice after slice of one window.
 func (m *rankRun) build(ctx context.Context) error {

@@ -7,6 +7,7 @@ import (
 
 // rankAgain ranks a view that follows an already ranked one, to the accuracy
 // of p.
-func rankAgain(_, view *graph.View, _ rank.Result, p rank.Params) (rank.Result, error) {
-	return rank.Run(view, p)
+func rankAgain(old, view *graph.View, ranks rank.Result, p rank.Params) (rank.Result, error) {
+	plain, _, err := rank.Resume(view, rank.Carry(view, old, ranks), rank.Result{}, p)
+	return plain, err
 }
