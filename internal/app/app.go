@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -62,6 +63,8 @@ type App struct {
 	detector  atomic.Pointer[detector.Detector]
 	// What the parts that are made during the start will report.
 	collectorFailed, forwarderFailed chan error
+	stopped                          chan struct{} // closed by the last part's stop
+	stopOnce                         sync.Once
 }
 
 // New returns an appliance of a valid configuration.
@@ -74,7 +77,7 @@ func New(cfg Config, role Role, deps Deps) (*App, error) {
 		return nil, errors.New("log.url: empty, but a collector alone needs to know where the log is")
 	}
 	a := &App{cfg: cfg, role: role, deps: deps, registry: metric.NewRegistry(),
-		collectorFailed: make(chan error, 1), forwarderFailed: make(chan error, 1)}
+		collectorFailed: make(chan error, 1), forwarderFailed: make(chan error, 1), stopped: make(chan struct{})}
 	a.http = newHTTPServer(cfg.HTTP, routes(a.registry, a.Ready, a.status, map[string]http.Handler{
 		"/api/v1/exporters":         a.component(a.collectorHandler, "collector"),
 		"/api/v1/exporters/refused": a.component(a.collectorHandler, "collector"),
@@ -143,7 +146,20 @@ func (a *App) startLog(ctx context.Context) error {
 	return nil
 }
 
+// watch passes on the death of a part that was made during the start, until
+// the last part has stopped.
+func (a *App) watch(failed <-chan error, died chan<- error) {
+	go func() {
+		select {
+		case err := <-failed:
+			died <- err
+		case <-a.stopped:
+		}
+	}()
+}
+
 func (a *App) stopLog(context.Context) error {
+	a.stopOnce.Do(func() { close(a.stopped) })
 	if log := a.log.Load(); log != nil {
 		return log.Close()
 	}
@@ -186,11 +202,7 @@ func (a *App) startCollector(ctx context.Context) error {
 		next := end.Add(a.cfg.Collector.Grace + a.cfg.Collector.Flush)
 		a.deps.Logger.Info("hosts are ranked at the end of every slice", "slice", a.cfg.Slice, "next", next.Format(time.TimeOnly))
 	}
-	go func() { // ends with the process's last word from the collector
-		if err, ok := <-c.Failed(); ok {
-			a.collectorFailed <- err
-		}
-	}()
+	a.watch(c.Failed(), a.collectorFailed)
 	return nil
 }
 

@@ -20,11 +20,7 @@ func (a *App) startForwarder(context.Context) error {
 	}
 	a.forwarder.Store(f)
 	f.Start()
-	go func() { // ends with the forwarder
-		if err, ok := <-f.Failed(); ok {
-			a.forwarderFailed <- err
-		}
-	}()
+	a.watch(f.Failed(), a.forwarderFailed)
 	return nil
 }
 
