@@ -2,8 +2,10 @@ package collector
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/VictoriaMetrics/fastcache"
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/flowhound/flowhound/internal/flow"
 )
@@ -21,12 +23,21 @@ const minFarFilter = 32 << 20
 // It is bounded: entries that it loses are told again. It belongs to the
 // publisher.
 type farFilter struct {
-	cache    *fastcache.Cache // nil: everything is told
-	withheld []bool           // of the window at hand
-	key      [farKeySize]byte
+	cache *fastcache.Cache // nil: everything is told
+
+	// Of the window at hand, by contact.
+	withheld []bool
+	keys     []farKey
+	order    []uint32 // contacts by bucket
 }
 
-const farKeySize = 16
+// farKey is what the far half of a contact would tell.
+type farKey [16]byte
+
+// farBuckets is the number of fastcache's buckets, of which xxhash chooses
+// one. Only speed depends on it: visited bucket by bucket, the map and the
+// memory of each are in the processor's cache.
+const farBuckets = 512
 
 func newFarFilter(bytes int) *farFilter {
 	if bytes == 0 {
@@ -41,34 +52,54 @@ func (f *farFilter) choose(contacts []flow.Contact) (withheld []bool, n int) {
 	if f.cache == nil {
 		return nil, 0
 	}
-	f.withheld = f.withheld[:0]
-	for i := range contacts {
-		told := f.cache.Has(f.keyOf(&contacts[i]))
-		f.withheld = append(f.withheld, told)
-		if told {
+	f.sort(contacts)
+	f.withheld = slices.Grow(f.withheld[:0], len(contacts))[:len(contacts)]
+	for _, i := range f.order {
+		f.withheld[i] = f.cache.Has(f.keys[i][:])
+		if f.withheld[i] {
 			n++
 		}
 	}
 	return f.withheld, n
 }
 
-// committed notes the far halves that are in the log now. Before the commit
-// they do not count there, so they must not count here.
-func (f *farFilter) committed(contacts []flow.Contact) {
+// sort computes the contacts' keys and their order by bucket.
+func (f *farFilter) sort(contacts []flow.Contact) {
+	var next [farBuckets + 1]int
+	f.keys = slices.Grow(f.keys[:0], len(contacts))[:len(contacts)]
+	for i := range contacts {
+		f.keys[i] = farKeyOf(&contacts[i])
+		next[xxhash.Sum64(f.keys[i][:])%farBuckets+1]++
+	}
+	for b := range farBuckets {
+		next[b+1] += next[b]
+	}
+	f.order = slices.Grow(f.order[:0], len(contacts))[:len(contacts)]
+	for i := range f.keys {
+		b := xxhash.Sum64(f.keys[i][:]) % farBuckets
+		f.order[next[b]] = uint32(i)
+		next[b]++
+	}
+}
+
+// committed notes the far halves of the window that choose saw last: they are
+// in the log now. Before the commit they do not count there, so they must not
+// count here.
+func (f *farFilter) committed() {
 	if f.cache == nil {
 		return
 	}
-	for i := range contacts {
+	for _, i := range f.order {
 		if !f.withheld[i] {
-			f.cache.Set(f.keyOf(&contacts[i]), nil)
+			f.cache.Set(f.keys[i][:], nil)
 		}
 	}
 }
 
-// keyOf returns what the far half of a contact would tell, in 128 bits: half
-// of each pseudonym would name its host, as they are random to everybody
+// farKeyOf returns what the far half of a contact would tell, in 128 bits:
+// half of each pseudonym would name its host, as they are random to everybody
 // without the key, so nobody can make two contacts meet.
-func (f *farFilter) keyOf(c *flow.Contact) []byte {
+func farKeyOf(c *flow.Contact) (key farKey) {
 	near, far, bits := &c.Local, &c.Remote, c.Bits
 	if isFar(c) {
 		near, far = far, near
@@ -76,9 +107,9 @@ func (f *farFilter) keyOf(c *flow.Contact) []byte {
 	}
 	le := binary.LittleEndian
 	rest := uint64(c.Slice)<<32 | uint64(c.Port)<<16 | uint64(c.Proto)<<8 | uint64(bits)
-	le.PutUint64(f.key[:], le.Uint64(near.Pseudonym[:])^rest*0x9e3779b97f4a7c15)
-	le.PutUint64(f.key[8:], le.Uint64(far.Pseudonym[:])^rest)
-	return f.key[:]
+	le.PutUint64(key[:], le.Uint64(near.Pseudonym[:])^rest*0x9e3779b97f4a7c15)
+	le.PutUint64(key[8:], le.Uint64(far.Pseudonym[:])^rest)
+	return key
 }
 
 // isFar reports whether Local is the far end of c.

@@ -84,7 +84,7 @@ func TestFarHalvesNeedTheCommit(t *testing.T) {
 			t.Fatal("withheld before the commit")
 		}
 	}
-	f.committed(contacts)
+	f.committed()
 	g := func(want int, change func(*flow.Contact)) {
 		t.Helper()
 		x := c
@@ -139,7 +139,7 @@ func BenchmarkFarHalves(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				far.committed(all)
+				far.committed()
 			}
 			n := float64(b.N) * contacts
 			b.ReportMetric(float64((cpu(b)-begin).Nanoseconds())/n, "cpu-ns/contact")

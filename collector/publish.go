@@ -142,7 +142,7 @@ func (p *publisher) window(ctx context.Context, w *window) error {
 	if err := p.append(ctx, next); err != nil {
 		return err
 	}
-	p.far.committed(w.contacts)
+	p.far.committed()
 	p.committed(w)
 	p.took(time.Since(begin))
 	p.mu.Lock()
