@@ -112,6 +112,7 @@ func (e *epoch) rank(cfg Config) (err error) {
 	}
 	p := rank.DefaultParams()
 	p.Damping, p.Iterations, p.Tolerance = cfg.Damping, cfg.Iterations, cfg.Tolerance
+	p.Memory = new(rank.Memory) // the rank from the seeds runs over the same links
 	stage("rank", func() error {
 		e.ranks, err = rank.Run(e.view, p)
 		return err
