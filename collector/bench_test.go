@@ -90,6 +90,7 @@ func BenchmarkToLog(b *testing.B) {
 			packets, records := benchPackets(b, p, perPacket, now.UnixMilli())
 			cfg := DefaultConfig()
 			cfg.Keys.File = filepath.Join(b.TempDir(), "keys")
+			cfg.NewContacts = 1 << 30 // the clock stands
 			c, err := New(cfg, Deps{Log: &discard{}, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
 				Now: func() time.Time { return now }, Input: fakeInput{{make(chan []listen.Packet), nil}}})
 			if err != nil {

@@ -224,7 +224,7 @@ func (m *metrics) templates() {
 		func(s *snapshot, i int) uint64 {
 			return decoded(func(d *decode.Stats) uint64 { return [2]uint64{d.Templates, d.OptionsTemplates}[i] })(s)
 		})
-	m.counter("template_changes_total", "Known templates that arrived with another layout.",
+	m.counter("template_changes_total", "Known templates whose layout changed.",
 		decoded(func(d *decode.Stats) uint64 { return d.TemplateChanges }))
 	m.counter("template_contests_total", "Other layouts sent over UDP under a known template's id; their data waits until one is confirmed.",
 		decoded(func(d *decode.Stats) uint64 { return d.TemplateContests }))

@@ -60,9 +60,12 @@ func conserve(t *testing.T, s decode.Stats) {
 func TestNoContestInSession(t *testing.T) {
 	x := newTester(t, decode.Config{})
 	x.d.SetSession(1)
-	x.decode(packet10(header{secs: secs}, set(2, templateRecord(256, pair4...))))
-	if n := len(x.decode(packet10(header{secs: secs}, set(2, templateRecord(256, pair4[1], pair4[0])), set(256, bytes4)))); n != 1 {
-		t.Errorf("got %d records, want 1", n)
+	files := newTester(t, decode.Config{TrustTemplates: true}) // nor into a file
+	for what, x := range map[string]tester{"session": x, "file": files} {
+		x.decode(packet10(header{secs: secs}, set(2, templateRecord(256, pair4...))))
+		if n := len(x.decode(packet10(header{secs: secs}, set(2, templateRecord(256, pair4[1], pair4[0])), set(256, bytes4)))); n != 1 {
+			t.Errorf("%s: got %d records, want 1", what, n)
+		}
 	}
 }
 

@@ -38,6 +38,10 @@ type Config struct {
 	// V5RawSampling takes all 16 bits of the v5 sampling field as the rate,
 	// for exporters that ignore the two mode bits.
 	V5RawSampling bool
+	// TrustTemplates takes another layout under a known key at once, as RFC
+	// 7011 §8.4 has it: for files, into which nobody forges packets, and in
+	// which routers may share an address.
+	TrustTemplates bool
 	// HoldMS is how long a data set waits for its template; 0 means 60 000.
 	HoldMS int64
 	// HoldBytes bounds the waiting sets of one exporter; 0 means 256 KiB.

@@ -71,7 +71,7 @@ func (d *Decoder) learn(dst []flow.Record, e *exporter, m *message, rec template
 	changed, evicted := false, false
 	// In a session nobody else can speak, and the order is sure.
 	settled, contested := (*template.Template)(nil), false
-	if d.session == 0 {
+	if d.session == 0 && !d.cfg.TrustTemplates {
 		settled, contested = e.cache.Contest(t)
 	}
 	if !contested {

@@ -123,9 +123,10 @@ func (r *run) group(scope string) *decode.Decoder {
 	g, ok := r.groups[scope]
 	if !ok {
 		g = decode.New(decode.Config{
-			VXLAN:     true,
-			HoldMS:    1 << 62,
-			HoldBytes: 256 << 20,
+			TrustTemplates: true,
+			VXLAN:          true,
+			HoldMS:         1 << 62,
+			HoldBytes:      256 << 20,
 			OnHeld: func(origin int, before, after *decode.Stats) {
 				r.counts[origin].add(before, after, 1)
 				r.counts[r.file].add(before, after, -1)
