@@ -204,3 +204,19 @@ func BenchmarkHosts(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)*float64(len(addrs))/b.Elapsed().Seconds()/1e6, "Maddresses/s")
 }
+
+// Two routers of one IPv6 prefix are two, although their hosts are one.
+func TestRouterIsNotCut(t *testing.T) {
+	p, err := NewPermuter([KeySize]byte{1}, [KeySize]byte{2}, 1, DefaultIPv6Prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two := flow.AddrFrom(netip.MustParseAddr("2001:db8::1")), flow.AddrFrom(netip.MustParseAddr("2001:db8::2"))
+	if p.Host(one) != p.Host(two) || p.Router(one) == p.Router(two) || p.Router(one) == flow.Pseudonym(one) {
+		t.Error("routers of one prefix have one pseudonym, or their address")
+	}
+	four := flow.AddrFrom(netip.MustParseAddr("192.0.2.1"))
+	if p.Router(four) != p.Host(four).Pseudonym {
+		t.Error("an IPv4 router has another pseudonym than the host")
+	}
+}
