@@ -51,7 +51,8 @@ hostile: ## a million hostile packets on the live socket, beside a good exporter
 bench: ## run every benchmark once; compare ten runs with benchstat
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./...
 
-lint: bin/staticcheck bin/govulncheck ## staticcheck, and govulncheck where its database can be reached
+lint: bin/staticcheck bin/govulncheck ## a tidy go.mod, staticcheck, and govulncheck where its database can be reached
+	$(GO) mod tidy -diff
 	bin/staticcheck ./...
 	@.ci/vulncheck
 
