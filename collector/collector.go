@@ -190,7 +190,7 @@ func (c *Collector) stop(ctx context.Context) error {
 	err := errors.Join(c.unwritten(), c.input.Close())
 	commit, _, _ := c.publisher.state()
 	c.deps.Logger.Info("collector stopped", "name", c.cfg.Name, "incarnation", commit.Incarnation,
-		"flush", commit.Flush, "ended", commit.Ended, "err", err)
+		"flush", commit.Flush, "ended", commit.Ended)
 	return err
 }
 

@@ -52,9 +52,9 @@ other. Hosts are pseudonymised: flowhound reveal names them, with the key.`,
 		}
 		var rows [][]string
 		for _, s := range answer.Suspects {
-			rows = append(rows, []string{s.Pseudonym, twoDigits(s.Score), twoDigits(s.ClientRank), twoDigits(s.ServerRank), strconv.Itoa(s.Cluster), strings.Join(s.Evidence, "; ")})
+			rows = append(rows, []string{s.Pseudonym, twoDigits(s.Score), times(s.ClientRank), times(s.ServerRank), strconv.Itoa(s.Cluster), strings.Join(s.Evidence, "; ")})
 		}
-		if err := printTable(cmd.OutOrStdout(), []string{"PSEUDONYM", ">SCORE", ">CLIENT ×", ">SERVER ×", ">CLUSTER", "EVIDENCE"}, rows); err != nil {
+		if err := printTable(cmd.OutOrStdout(), []string{"PSEUDONYM", ">SCORE", ">CLIENT", ">SERVER", ">CLUSTER", "EVIDENCE"}, rows); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "\n%d of %d suspects among %d hosts, window to %s\n", len(rows), answer.Total, answer.Epoch.Hosts, answer.Epoch.End.Format(time.RFC3339))
@@ -73,6 +73,9 @@ func passJSON(cmd *cobra.Command, c *client, path string) error {
 }
 
 func twoDigits(x float64) string { return strconv.FormatFloat(x, 'f', 2, 64) }
+
+// times prints a multiple of the average.
+func times(x float64) string { return strconv.FormatFloat(x, 'f', 1, 64) + "×" }
 
 func newExplainCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -157,7 +160,7 @@ func (h *explained) print(cmd *cobra.Command) error {
 	fmt.Fprintf(w, "server rank  %.2f × the average (in the top %.2g %%)\n", h.ServerRank, 100*h.ServerShare)
 	fmt.Fprintf(w, "links        %d out, %d in\n", h.Out, h.In)
 	if h.Core.Core > 0 {
-		fmt.Fprintf(w, "group        keeps %d peers among hosts of at most %d; by chance: %d\n", h.Core.Core, h.Core.Cap, h.Core.Null)
+		fmt.Fprintf(w, "group        each member keeps at least %d of the others as peers; by chance at most %d\n             (among hosts of at most %d peers, so that popular servers join nobody)\n", h.Core.Core, h.Core.Null, h.Core.Cap)
 	}
 	fmt.Fprintf(w, "\n%d of %d peers:\n", len(h.Peers), h.PeersTotal)
 	var rows [][]string
@@ -180,8 +183,8 @@ func newExportersCommand() *cobra.Command {
 		Use:   "exporters",
 		Short: "the routers that the running collector hears, and how well",
 		Long: `Lists the exporters: rate of flow records, what was lost by their sequence
-numbers, sampling, templates, how far their clock is off, when they were last
-heard. An exporter that the configuration does not name shows as a pseudonym.`,
+numbers, sampling, templates, forks (two senders under one address: spoofing or
+NAT), how far their clock is off, when they were last heard. An exporter that the configuration does not name shows as a pseudonym.`,
 		Args: cobra.NoArgs,
 	}
 	ask := addServerFlag(cmd)
@@ -198,6 +201,7 @@ heard. An exporter that the configuration does not name shows as a pseudonym.`,
 			Lost      uint64  `json:"lost"`
 			Sampling  uint32  `json:"sampling"`
 			Templates int     `json:"templates"`
+			Forks     uint64  `json:"sequence_forks"`
 			ClockSkew float64 `json:"clock_skew"`
 			LastSeen  float64 `json:"last_seen_seconds"`
 		}
@@ -206,9 +210,9 @@ heard. An exporter that the configuration does not name shows as a pseudonym.`,
 		}
 		var rows [][]string
 		for _, e := range list {
-			rows = append(rows, []string{e.Name, strconv.FormatFloat(e.Rate, 'f', 1, 64), strconv.FormatUint(e.Records, 10), strconv.FormatUint(e.Lost, 10), strconv.FormatUint(uint64(e.Sampling), 10), strconv.Itoa(e.Templates), strconv.FormatFloat(e.ClockSkew, 'f', 1, 64), strconv.FormatFloat(e.LastSeen, 'f', 0, 64)})
+			rows = append(rows, []string{e.Name, strconv.FormatFloat(e.Rate, 'f', 1, 64), strconv.FormatUint(e.Records, 10), strconv.FormatUint(e.Lost, 10), strconv.FormatUint(uint64(e.Sampling), 10), strconv.Itoa(e.Templates), strconv.FormatUint(e.Forks, 10), strconv.FormatFloat(e.ClockSkew, 'f', 1, 64), strconv.FormatFloat(e.LastSeen, 'f', 0, 64)})
 		}
-		return printTable(cmd.OutOrStdout(), []string{"EXPORTER", ">RECORDS/S", ">RECORDS", ">LOST", ">SAMPLING 1:", ">TEMPLATES", ">CLOCK S AHEAD", ">SEEN S AGO"}, rows)
+		return printTable(cmd.OutOrStdout(), []string{"EXPORTER", ">RECORDS/S", ">RECORDS", ">LOST", ">SAMPLING 1:", ">TEMPLATES", ">FORKS", ">CLOCK S AHEAD", ">SEEN S AGO"}, rows)
 	}
 	return cmd
 }
