@@ -54,7 +54,7 @@ func (d *Detector) writeEvents(e *epoch, fresh []int, cleared []string) error {
 		errs = append(errs, lines.Encode(clearedEvent{eventHead{"cleared", end}, name}))
 	}
 	errs = append(errs, lines.Encode(epochEvent{eventHead{"epoch", end}, e.recent[0]}))
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
