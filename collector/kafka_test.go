@@ -206,13 +206,17 @@ func TestKafkaReadsDroppedFlushesAgain(t *testing.T) {
 		t.Fatal("no flush of Kafka's was dropped")
 	}
 	r.log.setFault(nil)
-	r.eventually("what was dropped, again", func() bool { return r.metric("kafka_messages_total") >= 2*n && r.metric("kafka_rewinds_total") > 0 })
+	// A small queue may drop what is read again once more, and once more after
+	// that: what counts is that the log gets every contact in the end.
+	r.eventually("every contact in the log", func() bool {
+		got := hosts(r)
+		for pair := range want {
+			if !got[pair] {
+				return false
+			}
+		}
+		return r.metric("kafka_messages_total") >= 2*n && r.metric("kafka_rewinds_total") > 0
+	})
 	r.stop()
 	r.conserved()
-	got := hosts(r)
-	for pair := range want {
-		if !got[pair] {
-			t.Fatalf("contact %v – %v is missing", pair[0].Pseudonym, pair[1].Pseudonym)
-		}
-	}
 }
