@@ -53,6 +53,7 @@ reason. Addresses are printed as they are: this is a tool for your own captures.
 			err = flushErr
 		}
 		for _, c := range counts {
+			delete(c.Errors, capture.FileError) // err says more
 			if len(c.Errors) > 0 {
 				fmt.Fprintf(cmd.ErrOrStderr(), "%s: of %d packets could not be used: %s\n", c.File, c.Packets, reasons(c.Errors))
 			}

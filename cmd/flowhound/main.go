@@ -56,7 +56,7 @@ address, keeps the graph of who talked to whom, ranks it once per slice of
 time, and shows the hosts that stand out, and why.
 
 Start here:
-  flowhound demo        watch it find a botnet in generated traffic, 1 minute
+  flowhound demo        watch it find a botnet in generated traffic, under a minute
   flowhound run         the whole appliance in one process
   flowhound suspects    whom the running appliance suspects`,
 		SilenceUsage:  true,
