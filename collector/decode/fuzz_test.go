@@ -1,6 +1,7 @@
 package decode_test
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/flowhound/flowhound/collector/decode"
@@ -19,6 +20,8 @@ func FuzzDecode(f *testing.F) {
 			f.Add(first, b.packets[len(b.packets)-1])
 		}
 	}
+	nobody := sflowPacket(exporterA, 0, 0, sflowSample(false, 1, headerRecord(12, 64, ip6(netip.IPv6Unspecified(), netip.IPv6Unspecified(), 58, nil))))
+	f.Add(nobody, nobody)
 	fields, record := fullFields()
 	f.Add(packet10(header{}, set(2, templateRecord(256, fields...))), packet10(header{}, set(256, record)))
 	recs := make([]flow.Record, 0, 2400)

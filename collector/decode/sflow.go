@@ -152,7 +152,8 @@ func (d *Decoder) sample5(dst []flow.Record, e *exporter, m *message, format uin
 			found = d.sampled(&r, format, data) || found
 		}
 	}
-	if !found {
+	// A host that looks for its own duplicate sends from :: (RFC 4862 §5.4.2).
+	if !found || r.Src.IsZero() || r.Dst.IsZero() {
 		d.drop(e, NoAddress, 1)
 		return dst
 	}

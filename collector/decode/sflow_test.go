@@ -42,6 +42,8 @@ func TestSFlow(t *testing.T) {
 	f("header above sampled IPv4", cat(block(3, cat(u32(1), u32(1), bytes4, u32(1), u32(1), u32(1), u32(1)))), "198.51.100.7:1>203.0.113.9:1 p1 10/10 flags 0x1 t 0..0 1:10 if 11>12 dir 255 v105 dom 4")
 	f("ARP", headerRecord(1, 64, ethernet(0x0806, make([]byte, 28))))
 	f("only a switch record", block(1001, make([]byte, 16)))
+	f("duplicate address detection", headerRecord(12, 64, ip6(netip.IPv6Unspecified(), dst6, 58, nil)))
+	f("sampled IPv6 without destination", block(4, cat(u32(64), u32(17), bytes6[:16], make([]byte, 16), u32(0), u32(53), u32(0), u32(0))))
 	f("token ring", headerRecord(2, 64, tcp4))
 	f("short header", headerRecord(1, 64, ethernet(0x0800, tcp4[:19])))
 	fragment := ip4(src4, dst4, 17, udp(1, 2, nil))
