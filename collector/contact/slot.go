@@ -5,6 +5,7 @@ import (
 	"math/bits"
 
 	"github.com/flowhound/flowhound/internal/flow"
+	"github.com/flowhound/flowhound/internal/huge"
 )
 
 // protoTCP is IANA's protocol number of TCP.
@@ -100,7 +101,7 @@ type table[K comparable] struct {
 
 func (t *table[K]) init(n int) {
 	log := bits.Len(uint(max(n, 256) - 1))
-	t.slots = make([]slot[K], 1<<log)
+	t.slots = huge.Make[slot[K]](1 << log)
 	t.shift = uint(64 - log)
 }
 

@@ -1,0 +1,30 @@
+package huge
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// page is the size of a huge page.
+const page = 2 << 20
+
+// Advise asks for huge pages for the whole capacity of an array on Go's heap
+// and returns it. It is best asked before the array is first written to: pages
+// that are there stay small until the kernel finds time to join them. Pages
+// that the array shares with its neighbours are included, for the heap's large
+// arrays lie side by side. A refusal costs only speed and is not reported.
+func Advise[T any](s []T) []T {
+	var zero T
+	size := uintptr(cap(s)) * unsafe.Sizeof(zero)
+	if size < least {
+		return s
+	}
+	// The heap consists of arenas of 64 MiB, mapped as a whole: rounding to
+	// huge pages does not leave it.
+	first := unsafe.Pointer(unsafe.SliceData(s))
+	before := uintptr(first) % page
+	whole := (before + size + page - 1) / page * page
+	_ = unix.Madvise(unsafe.Slice((*byte)(unsafe.Add(first, -int(before))), whole), unix.MADV_HUGEPAGE)
+	return s
+}
