@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -24,7 +23,10 @@ import (
 
 // appliance is a running `flowhound run` with slices of two seconds, beside a
 // collector at a POP that forwards to its log.
-type appliance struct{ http, netflow, pop string }
+type appliance struct {
+	http, pop string
+	netflow   netip.AddrPort
+}
 
 // startAppliance builds and starts the real binary on free loopback ports.
 func startAppliance(t *testing.T) *appliance {
@@ -34,8 +36,8 @@ func startAppliance(t *testing.T) *appliance {
 	if out, err := exec.Command("go", "build", "-o", bin, "../cmd/flowhound").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	a := &appliance{http: freeTCP(t), netflow: freeUDP(t), pop: freeTCP(t)}
-	log := freeTCP(t)
+	a := &appliance{http: peer.FreeTCP(t), netflow: peer.FreeUDP(t), pop: peer.FreeTCP(t)}
+	log := peer.FreeTCP(t)
 	config := filepath.Join(dir, "flowhound.yaml")
 	text := fmt.Sprintf(`state_dir: %s
 slice: 2s
@@ -60,7 +62,7 @@ window: 1m
 http: {listen: "%s"}
 collector: {name: pop, listen: ["%s"], flush: 500ms, grace: 0s}
 log: {url: "nats://%s"}
-`, filepath.Join(dir, "pop"), a.pop, freeUDP(t), log)
+`, filepath.Join(dir, "pop"), a.pop, peer.FreeUDP(t), log)
 	if err := os.WriteFile(pop, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +92,7 @@ scrape_configs:
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := freeTCP(t)
+	address := peer.FreeTCP(t)
 	start(t, "prometheus", exec.Command(peer.Need(t, "prometheus"), "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+address, "--log.level=warn"), "http://"+address+"/-/ready")
 	return &prometheus{url: "http://" + address}
@@ -141,7 +143,7 @@ func start(t *testing.T, name string, cmd *exec.Cmd, probe string) {
 // returned function is called.
 func (a *appliance) feed(t *testing.T) (stop func()) {
 	t.Helper()
-	sender, err := exporter.OpenSender(exporter.SenderConfig{Target: netip.MustParseAddrPort(a.netflow)})
+	sender, err := exporter.OpenSender(exporter.SenderConfig{Target: a.netflow})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,24 +198,4 @@ func network(nowMS int64) []flow.Record {
 		}
 	}
 	return records
-}
-
-func freeTCP(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-func freeUDP(t *testing.T) string {
-	t.Helper()
-	c, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	return c.LocalAddr().String()
 }

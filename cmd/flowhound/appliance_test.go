@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"github.com/flowhound/flowhound/internal/flow"
+	"github.com/flowhound/flowhound/internal/peer"
 	"github.com/flowhound/flowhound/testbench/exporter"
 )
 
@@ -48,7 +48,7 @@ collector:
 // writeConfig writes a configuration for a state directory and free ports.
 func writeConfig(t *testing.T, dir string) (path, httpAddress string, udp netip.AddrPort) {
 	t.Helper()
-	httpAddress, udp = freeTCP(t), freeUDP(t)
+	httpAddress, udp = peer.FreeTCP(t), peer.FreeUDP(t)
 	path = filepath.Join(t.TempDir(), "flowhound.yaml")
 	if err := os.WriteFile(path, fmt.Appendf(nil, settings, dir, httpAddress, udp), 0o600); err != nil {
 		t.Fatal(err)
@@ -221,26 +221,6 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
-}
-
-func freeTCP(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-func freeUDP(t *testing.T) netip.AddrPort {
-	t.Helper()
-	c, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	return netip.MustParseAddrPort(c.LocalAddr().String())
 }
 
 // lastLine returns the last line of a program's complaint.

@@ -251,7 +251,7 @@ func TestAsking(t *testing.T) {
 	if out := ask("exporters"); !strings.Contains(out, "p1.1.") {
 		t.Errorf("exporters: want an unnamed exporter's pseudonym, got\n%s", out)
 	}
-	out, err := exec.Command("flowhound", "suspects", "--server", freeTCP(t)).CombinedOutput()
+	out, err := exec.Command("flowhound", "suspects", "--server", peer.FreeTCP(t)).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "no appliance answers") {
 		t.Errorf("suspects of nobody: %v, %s", err, out)
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/flowhound/flowhound/internal/peer"
 )
 
 // startRole runs one role of the appliance with a configuration file, at the
@@ -54,7 +56,7 @@ type pair struct {
 
 func newPair(t *testing.T) *pair {
 	p := &pair{t: t}
-	log := freeTCP(t)
+	log := peer.FreeTCP(t)
 	add := func(path, text string) {
 		f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 		if err != nil {

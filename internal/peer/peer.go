@@ -1,8 +1,10 @@
-// Package peer finds the real programs that tests talk to: exporters, meters,
-// Prometheus, systemd's tools.
+// Package peer finds the real programs that tests talk to, exporters, meters,
+// Prometheus, systemd's tools, and addresses to meet them at.
 package peer
 
 import (
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"testing"
@@ -22,4 +24,26 @@ func Need(t testing.TB, name string) string {
 	}
 	t.Skipf("%s is not installed; make deps installs it", name)
 	return ""
+}
+
+// FreeTCP returns a TCP address on loopback that nobody uses, as host:port.
+func FreeTCP(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// FreeUDP returns a UDP address on loopback that nobody uses.
+func FreeUDP(t testing.TB) netip.AddrPort {
+	t.Helper()
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	return netip.MustParseAddrPort(c.LocalAddr().String())
 }
