@@ -22,7 +22,7 @@ func newTestbenchCommand() *cobra.Command {
 		Use:   "testbench",
 		Short: "generate traffic and botnets for a lab, and measure",
 	}
-	cmd.AddCommand(newTrafficCommand(), newRankBenchCommand(), newConvertCommand(), newLoadCommand(), newReceiveCommand())
+	cmd.AddCommand(newTrafficCommand(), newRankBenchCommand(), newGrowthCommand(), newConvertCommand(), newLoadCommand(), newReceiveCommand())
 	return cmd
 }
 

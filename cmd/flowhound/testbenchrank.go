@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -46,6 +47,53 @@ operator (16,000,000 hosts, 57,000,000 links) some minutes and 6 GB.`,
 		return r.WriteTable(cmd.OutOrStdout())
 	}
 	return cmd
+}
+
+func newGrowthCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "growth",
+		Short: "measure how time and memory grow with the graph",
+		Long: `Runs testbench rank at each size, in a process of its own, with as many hosts a
+link as the paper's operator had, and writes a table, and a plot if asked. The
+default sizes take some minutes and 6 GB.`,
+		Example: "  flowhound testbench growth --links 100000,1000000 --plot growth.svg",
+		Args:    cobra.NoArgs,
+	}
+	c := testbench.DefaultGrowthConfig()
+	cmd.Flags().IntSliceVar(&c.Links, "links", c.Links, "`numbers` of directed links")
+	plot := cmd.Flags().String("plot", "", "`file` for a plot in SVG")
+	output := addOutputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx, cancel := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+		defer cancel()
+		self, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("testbench growth: %w", err)
+		}
+		c.Self, c.Progress = []string{self, "testbench", "rank"}, cmd.ErrOrStderr()
+		results, err := testbench.Growth(ctx, c)
+		if err != nil {
+			return err
+		}
+		if *plot != "" {
+			if err := writePlot(*plot, results); err != nil {
+				return err
+			}
+		}
+		if *output == outputJSON {
+			return printJSON(cmd.OutOrStdout(), results)
+		}
+		return testbench.WriteGrowthTable(cmd.OutOrStdout(), results)
+	}
+	return cmd
+}
+
+func writePlot(path string, results []testbench.RankResult) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("testbench growth: %w", err)
+	}
+	return errors.Join(testbench.WriteGrowthPlot(file, results), file.Close())
 }
 
 func newConvertCommand() *cobra.Command {
