@@ -1,6 +1,8 @@
 package collector
 
 import (
+	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
@@ -104,33 +106,64 @@ func TestFarHalvesNeedTheCommit(t *testing.T) {
 	g(0, func(x *flow.Contact) { x.Local.Pseudonym[0] = 1 })
 }
 
-// BenchmarkFarHalves tells what a filter costs and saves where every contact
-// is told again in n flushes of a slice; n = 1 is the worst case.
+// A large window is asked for as a whole only while half of what it tells was
+// told before; from then on a sample watches for that.
+func TestFarHalvesJudge(t *testing.T) {
+	const contacts, repeat = 4 * farSmall, true
+	rng := rand.New(rand.NewPCG(7, 8))
+	window := make([]flow.Contact, contacts)
+	f := newFarFilter(minFarFilter)
+	defer f.close()
+	g := func(windows int, same bool, low, high int) {
+		t.Helper()
+		n := 0
+		for range windows {
+			for i := range window {
+				if !same {
+					window[i].Local, window[i].Remote = hostOf(rng), hostOf(rng)
+				}
+			}
+			_, n = f.choose(window)
+			f.committed()
+		}
+		if n < low || n > high {
+			t.Errorf("%d of %d withheld after %d windows, the same %v: want %d to %d", n, contacts, windows, same, low, high)
+		}
+	}
+	few, many := contacts/32, contacts/8 // around a sixteenth
+	g(1, !repeat, 0, 0)
+	g(1, repeat, few, many)
+	g(100, repeat, contacts, contacts)
+	g(100, !repeat, 0, 0)
+	g(1, repeat, few, many)
+}
+
+// BenchmarkFarHalves tells what the filter costs and saves, up to the encoded
+// batches, by the share of a window's contacts that were told in the slice
+// before: without it, where it always asks, and where it judges for itself.
 func BenchmarkFarHalves(b *testing.B) {
 	const contacts = 100_000
-	rng := rand.New(rand.NewPCG(1, 2))
-	var all []flow.Contact
-	for range contacts {
-		c := flow.Contact{Bits: flow.BitOut, FirstMS: 1_700_000_000_000, LastMS: 1_700_000_001_000, Out: flow.Counters{Flows: 2, Packets: 20, Bytes: 9000}, Port: 443, Proto: 6}
-		for i := range 16 {
-			c.Local.Pseudonym[i], c.Remote.Pseudonym[i] = byte(rng.Uint32()), byte(rng.Uint32())
-		}
-		c.Local.Shard, c.Remote.Shard = flow.Shard(rng.Uint32()), flow.Shard(rng.Uint32())
-		all = append(all, c)
-	}
-	f := func(name string, bytes, flushes int) {
-		b.Run(name, func(b *testing.B) {
-			far, size, halves := newFarFilter(bytes), 0, 0
+	f := func(name string, far *farFilter, recurring int) {
+		b.Run(fmt.Sprintf("%s/recurring=%d%%", name, recurring), func(b *testing.B) {
 			defer far.close()
+			rng := rand.New(rand.NewPCG(1, 2))
+			window := make([]flow.Contact, contacts)
+			for i := range window {
+				window[i] = flow.Contact{Local: hostOf(rng), Remote: hostOf(rng), Bits: flow.BitOut, FirstMS: 1_700_000_000_000, LastMS: 1_700_000_001_000,
+					Out: flow.Counters{Flows: 2, Packets: 20, Bytes: 9000}, Port: 443, Proto: 6}
+			}
+			size, halves, took := 0, 0, time.Duration(0)
 			var deal batcher
 			var arena []byte
-			begin := cpu(b)
-			for i := range b.N {
-				for j := range all {
-					all[j].Slice = flow.Slice(i / flushes)
+			for range b.N {
+				for i := range window {
+					if i%100 >= recurring {
+						window[i].Local, window[i].Remote = hostOf(rng), hostOf(rng)
+					}
 				}
-				withheld, _ := far.choose(all)
-				err := deal.deal(all, withheld, func(s flow.Shard, batch []flow.Contact) error {
+				begin := cpu(b)
+				withheld, _ := far.choose(window)
+				err := deal.deal(window, withheld, func(s flow.Shard, batch []flow.Contact) error {
 					arena = wire.AppendBatch(arena[:0], wire.Header{Collector: "pop-1", Shard: s}, batch)
 					size += len(arena)
 					halves += len(batch)
@@ -140,15 +173,26 @@ func BenchmarkFarHalves(b *testing.B) {
 					b.Fatal(err)
 				}
 				far.committed()
+				took += cpu(b) - begin
 			}
 			n := float64(b.N) * contacts
-			b.ReportMetric(float64((cpu(b)-begin).Nanoseconds())/n, "cpu-ns/contact")
+			b.ReportMetric(float64(took.Nanoseconds())/n, "cpu-ns/contact")
 			b.ReportMetric(float64(size)/n, "B/contact")
 			b.ReportMetric(float64(halves)/n, "halves/contact")
 		})
 	}
-	f("off", 0, 1)
-	f("1-flush", minFarFilter, 1)
-	f("4-flushes", minFarFilter, 4)
-	f("30-flushes", minFarFilter, 30)
+	for _, recurring := range []int{0, 30, 60, 90} {
+		f("off", newFarFilter(0), recurring)
+		always := newFarFilter(minFarFilter)
+		always.found, always.looked = 1e18, 1e18
+		f("always", always, recurring)
+		f("judging", newFarFilter(minFarFilter), recurring)
+	}
+}
+
+func hostOf(rng *rand.Rand) (h flow.Host) {
+	binary.LittleEndian.PutUint64(h.Pseudonym[:], rng.Uint64())
+	binary.LittleEndian.PutUint64(h.Pseudonym[8:], rng.Uint64())
+	h.Shard = flow.Shard(rng.Uint32())
+	return h
 }
