@@ -3,174 +3,181 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
-	"math/bits"
 	"slices"
 
 	"github.com/flowhound/flowhound/internal/flow"
 )
 
-// A batch of n contacts with m changes of Local is laid out in columns:
+// A batch of n contacts is laid out in rows of one size, with what few contacts
+// need behind them:
 //
 //	version, kind        1 byte each
 //	collector            1 byte length, then the name
 //	incarnation, seq     8 bytes each
 //	shard, generation    1 byte each
-//	n, m, numbers        4 bytes each; numbers is the length of that column
-//	first, slice         8 and 4 bytes: the least FirstMS and Slice
-//	remote shard         n bytes
-//	proto, flags, bits   n bytes each
-//	tags                 5n bytes: ten nibbles per contact, see tagShift
-//	numbers              per contact: the ten numbers of its tag
-//	local                16m bytes: Local's pseudonym where it changes
-//	remote               16n bytes: Remote's pseudonym
+//	n                    4 bytes
+//	origin               8 bytes of LastMS, 4 of Slice
+//	rows                 40n bytes, see below
+//	rest                 per contact: Local's pseudonym (16 bytes) unless it is
+//	                     that of the contact before, then what a wide contact
+//	                     has (60 bytes)
 //	checksum             4 bytes
 //
-// The pseudonyms stand last, so that the eight-byte loads and stores of the
-// numbers column never leave the message: that is what makes it cheap.
+// A row is three words of 64 bits, whose fields are given from the lowest bit
+// on, and Remote's pseudonym:
+//
+//	remote shard 8, proto 8, flags 8, bits 8, port 16, out packets 16
+//	LastMS − origin 21, LastMS − FirstMS 21, slice − origin 4,
+//	    same Local 1, wide 1, out flows 8, in flows 8
+//	out bytes 24, in bytes 24, in packets 16
+//
+// Differences wrap around. A wide contact is one that has a number too large
+// for its field; then the row holds zeros for all of them, and the rest has
+// FirstMS, LastMS, out packets and bytes, in packets and bytes (8 bytes each),
+// slice, out flows and in flows (4 bytes each). So the many contacts are
+// written and read without a branch and the few elephants keep every bit.
 const (
-	batchFixed = 2 + 1 + 8 + 8 + 1 + 1 + 4 + 4 + 4 + 8 + 4 // without the name
-	rowBytes   = 4 + tagBytes                              // one-byte columns and tag
+	batchFixed = 2 + 1 + 8 + 8 + 1 + 1 + 4 + 8 + 4 // without the name
+	rowBytes   = 3*8 + hostBytes
+	wideBytes  = 6*8 + 3*4
 	hostBytes  = len(flow.Pseudonym{})
 	crcBytes   = 4
 )
 
-// A tag holds the byte lengths, 0 to 8, of a contact's numbers; the lowest
-// nibble is the first: slice − least slice, first − least first, last − first,
-// then flows, packets and bytes of Out and of In, then the port. Differences
-// wrap around, so that any value survives. The top bit of the port's nibble
-// says that Local is that of the contact before.
+// Widths and places of a row's fields, in bits.
 const (
-	tagBytes  = 5
-	portShift = 36
-	sameLocal = 8 << portShift
+	timeBits, sliceBits, flowBits, packetBits, byteBits = 21, 4, 8, 16, 24
+
+	portShift, outPacketShift         = 32, 48
+	tookShift, sliceShift             = timeBits, 2 * timeBits
+	outFlowShift, inFlowShift         = sliceShift + sliceBits + 2, sliceShift + sliceBits + 2 + flowBits
+	inByteShift, inPacketShift        = byteBits, 2 * byteBits
+	sameLocal                  uint64 = 1 << (sliceShift + sliceBits)
+	wide                       uint64 = sameLocal << 1
 )
 
-// AppendBatch appends the encoding of a batch to b. Each contact's Local must
-// be of the header's shard. Contacts sorted by Local take less room: a
-// contact with the Local of the one before it saves 16 bytes. It panics when
-// the header's name or the number of contacts is out of bounds.
-func AppendBatch(b []byte, h Header, cs []flow.Contact) []byte {
-	if !validName(h.Collector) || len(cs) > MaxContacts {
-		panic(fmt.Sprintf("BUG: batch of %q with %d contacts", clip(h.Collector), len(cs)))
+// Origin is what the times and slices of a batch are told relative to.
+// Whatever it is, contacts survive; those within 17 minutes and 8 slices of a
+// well chosen one take half the room.
+type Origin struct {
+	lastMS int64
+	slice  flow.Slice
+}
+
+// OriginOf returns an origin for contacts of one time: that of the median of
+// three, so that one exporter whose clock is wrong does not spoil it for all.
+func OriginOf(cs []flow.Contact) Origin {
+	if len(cs) == 0 {
+		return Origin{}
 	}
-	start, n := len(b), len(cs)
-	first, slice := least(cs)
-	b = slices.Grow(b, batchFixed+len(h.Collector)+n*(rowBytes+2*hostBytes+16)+crcBytes)
-	b = append(b, version, kindBatch, byte(len(h.Collector)))
+	three := []*flow.Contact{&cs[0], &cs[len(cs)/2], &cs[len(cs)-1]}
+	slices.SortFunc(three, func(a, b *flow.Contact) int { return int(min(max(a.LastMS-b.LastMS, -1), 1)) })
+	c := three[1]
+	return Origin{lastMS: c.LastMS - 1<<(timeBits-1), slice: c.Slice - 1<<(sliceBits-1)}
+}
+
+// AppendBatch appends the encoding of a batch to b. Each contact's Local must
+// be of the header's shard. It panics when the header's name or the number of
+// contacts is out of bounds.
+func AppendBatch(b []byte, h Header, cs []flow.Contact) []byte {
+	var e Encoder
+	e.Begin(b, h, len(cs), OriginOf(cs))
+	for i := range cs {
+		e.Add(&cs[i], 0)
+	}
+	return e.End()
+}
+
+// Encoder appends batches to a buffer, contact by contact. Contacts sorted by
+// Local take less room: one with the Local of the one before saves 16 bytes.
+type Encoder struct {
+	b      []byte // rows have their room, the rest is appended
+	start  int    // of the message
+	row    int    // where the next row goes
+	end    int    // of the rows
+	shard  flow.Shard
+	origin Origin
+	last   *flow.Pseudonym // Local of the contact before, nil before the first
+}
+
+// Begin begins a batch of n contacts behind b. It panics when the header's name
+// or n is out of bounds.
+func (e *Encoder) Begin(b []byte, h Header, n int, o Origin) {
+	if !validName(h.Collector) || n > MaxContacts {
+		panic(fmt.Sprintf("BUG: batch of %q with %d contacts", clip(h.Collector), n))
+	}
+	*e = Encoder{start: len(b), shard: h.Shard, origin: o}
+	b = slices.Grow(b, batchFixed+len(h.Collector)+n*(rowBytes+hostBytes)+crcBytes)
+	b = append(b, batchVersion, kindBatch, byte(len(h.Collector)))
 	b = append(b, h.Collector...)
 	b = binary.LittleEndian.AppendUint64(b, h.Incarnation)
 	b = binary.LittleEndian.AppendUint64(b, h.Seq)
 	b = append(b, byte(h.Shard), byte(h.Generation))
 	b = binary.LittleEndian.AppendUint32(b, uint32(n))
-	counts := len(b)
-	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)
-	b = binary.LittleEndian.AppendUint64(b, uint64(first))
-	b = binary.LittleEndian.AppendUint32(b, uint32(slice))
-	rows := len(b)
-	b = b[:rows+n*rowBytes]
-	locals, numbers := putRows(b[rows:], h.Shard, cs, first, slice)
-	binary.LittleEndian.PutUint32(b[counts:], uint32(locals))
-	binary.LittleEndian.PutUint32(b[counts+4:], uint32(numbers))
-
-	at := len(b)
-	b = slices.Grow(b, numbers+(locals+n)*hostBytes+crcBytes)
-	b = b[:at+numbers+(locals+n)*hostBytes]
-	putNumbers(b[at:], b[at-n*tagBytes:at], cs, first, slice)
-	putHosts(b[at+numbers:], b[at-n*tagBytes:at], cs, locals)
-	return appendChecksum(b, start)
+	b = binary.LittleEndian.AppendUint64(b, uint64(o.lastMS))
+	b = binary.LittleEndian.AppendUint32(b, uint32(o.slice))
+	e.row, e.end = len(b), len(b)+n*rowBytes
+	e.b = b[:e.end]
 }
 
-// least returns the smallest FirstMS and Slice, zeros for no contacts.
-func least(cs []flow.Contact) (first int64, slice flow.Slice) {
-	if len(cs) == 0 {
-		return 0, 0
+// Add adds a contact as it is (end 0) or as its other end sees it (end 1). The
+// contact must not change before End.
+func (e *Encoder) Add(c *flow.Contact, end int) {
+	hosts, counters := [2]*flow.Host{&c.Local, &c.Remote}, [2]*flow.Counters{&c.Out, &c.In}
+	local, remote := hosts[end&1], hosts[^end&1]
+	out, in := counters[end&1], counters[^end&1]
+	if local.Shard != e.shard {
+		panic(fmt.Sprintf("BUG: contact of shard %d in a batch of shard %d", local.Shard, e.shard))
 	}
-	first, slice = cs[0].FirstMS, cs[0].Slice
-	for i := range cs {
-		first, slice = min(first, cs[i].FirstMS), min(slice, cs[i].Slice)
+	w0 := uint64(remote.Shard) | uint64(c.Proto)<<8 | uint64(c.Flags)<<16 | uint64(seenFrom(c.Bits, end))<<24 | uint64(c.Port)<<portShift
+	w1, w2 := wide, uint64(0)
+	last, took, slice := uint64(c.LastMS-e.origin.lastMS), uint64(c.LastMS-c.FirstMS), uint64(c.Slice-e.origin.slice)
+	large := (last|took)>>timeBits | slice>>sliceBits | uint64(out.Flows|in.Flows)>>flowBits |
+		(out.Packets|in.Packets)>>packetBits | (out.Bytes|in.Bytes)>>byteBits
+	if large == 0 {
+		w0 |= out.Packets << outPacketShift
+		w1 = last | took<<tookShift | slice<<sliceShift | uint64(out.Flows)<<outFlowShift | uint64(in.Flows)<<inFlowShift
+		w2 = out.Bytes | in.Bytes<<inByteShift | in.Packets<<inPacketShift
 	}
-	return first, slice
-}
-
-// size returns the number of bytes that v needs: 0 for 0.
-func size(v uint64) uint64 { return uint64(bits.Len64(v)+7) / 8 }
-
-// putRows fills the one-byte columns and the tags. It returns how often Local
-// changes and how long the numbers column will be.
-func putRows(b []byte, shard flow.Shard, cs []flow.Contact, first int64, slice flow.Slice) (locals, numbers int) {
-	n := len(cs)
-	remote, proto, flags, bit := b[:n], b[n:2*n], b[2*n:3*n], b[3*n:4*n]
-	tags := b[4*n:]
-	var last flow.Pseudonym
-	for i := range cs {
-		c := &cs[i]
-		if c.Local.Shard != shard {
-			panic(fmt.Sprintf("BUG: contact of shard %d in a batch of shard %d", c.Local.Shard, shard))
-		}
-		remote[i], proto[i], flags[i], bit[i] = byte(c.Remote.Shard), c.Proto, c.Flags, c.Bits
-		t := size(uint64(c.Slice-slice)) |
-			size(uint64(c.FirstMS-first))<<4 |
-			size(uint64(c.LastMS-c.FirstMS))<<8 |
-			size(uint64(c.Out.Flows))<<12 | size(c.Out.Packets)<<16 | size(c.Out.Bytes)<<20 |
-			size(uint64(c.In.Flows))<<24 | size(c.In.Packets)<<28 | size(c.In.Bytes)<<32 |
-			size(uint64(c.Port))<<portShift
-		numbers += sumNibbles(t)
-		if i > 0 && c.Local.Pseudonym == last {
-			t |= sameLocal
-		} else {
-			locals++
-			last = c.Local.Pseudonym
-		}
-		binary.LittleEndian.PutUint32(tags[i*tagBytes:], uint32(t))
-		tags[i*tagBytes+4] = byte(t >> 32)
+	if e.last != nil && local.Pseudonym == *e.last {
+		w1 |= sameLocal
+	} else {
+		e.b = append(e.b, local.Pseudonym[:]...)
+		e.last = &local.Pseudonym
 	}
-	return locals, numbers
-}
-
-// putNumbers fills the numbers column by the lengths in tags. Each store
-// writes eight bytes; what is too much is overwritten by the next, or by the
-// pseudonyms.
-func putNumbers(b, tags []byte, cs []flow.Contact, first int64, slice flow.Slice) {
-	at := 0
-	for i := range cs {
-		c := &cs[i]
-		t := tagAt(tags, i)
-		put := func(v uint64) {
-			binary.LittleEndian.PutUint64(b[at:], v)
-			at += int(t & 15)
-			t >>= 4
-		}
-		put(uint64(c.Slice - slice))
-		put(uint64(c.FirstMS - first))
-		put(uint64(c.LastMS - c.FirstMS))
-		put(uint64(c.Out.Flows))
-		put(c.Out.Packets)
-		put(c.Out.Bytes)
-		put(uint64(c.In.Flows))
-		put(c.In.Packets)
-		put(c.In.Bytes)
-		binary.LittleEndian.PutUint64(b[at:], uint64(c.Port))
-		at += int(t & 3)
+	if large != 0 {
+		e.b = appendWide(e.b, c, out, in)
 	}
+	row := e.b[e.row:e.end][:rowBytes]
+	binary.LittleEndian.PutUint64(row, w0)
+	binary.LittleEndian.PutUint64(row[8:], w1)
+	binary.LittleEndian.PutUint64(row[16:], w2)
+	*(*flow.Pseudonym)(row[24:]) = remote.Pseudonym
+	e.row += rowBytes
 }
 
-func putHosts(b, tags []byte, cs []flow.Contact, locals int) {
-	remote, at := b[locals*hostBytes:], 0
-	for i := range cs {
-		if tagAt(tags, i)&sameLocal == 0 {
-			at += copy(b[at:], cs[i].Local.Pseudonym[:])
-		}
-		copy(remote[i*hostBytes:], cs[i].Remote.Pseudonym[:])
+// End ends the batch and returns the buffer. It panics unless the contacts are
+// as many as Begin was told.
+func (e *Encoder) End() []byte {
+	if e.row != e.end {
+		panic(fmt.Sprintf("BUG: a batch ends %d bytes before its last row", e.end-e.row))
 	}
+	return appendChecksum(e.b, e.start)
 }
 
-// tagAt returns the i-th tag.
-func tagAt(tags []byte, i int) uint64 {
-	return uint64(binary.LittleEndian.Uint32(tags[i*tagBytes:])) | uint64(tags[i*tagBytes+4])<<32
+// seenFrom returns a contact's bits as one of its ends sees them.
+func seenFrom(bits uint8, end int) uint8 {
+	turned := bits&^(flow.BitOut|flow.BitIn) | bits&flow.BitOut<<1 | bits&flow.BitIn>>1
+	return [2]uint8{bits, turned}[end&1]
 }
 
-// sumNibbles adds the ten nibbles of a tag, each at most 8.
-func sumNibbles(t uint64) int {
-	const low = 0x0f0f0f0f0f
-	return int(((t&low + t>>4&low) * 0x0101010101 >> 32) & 0xff)
+// appendWide appends the numbers of a contact in full.
+func appendWide(b []byte, c *flow.Contact, out, in *flow.Counters) []byte {
+	for _, v := range [...]uint64{uint64(c.FirstMS), uint64(c.LastMS), out.Packets, out.Bytes, in.Packets, in.Bytes} {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	for _, v := range [...]uint32{uint32(c.Slice), out.Flows, in.Flows} {
+		b = binary.LittleEndian.AppendUint32(b, v)
+	}
+	return b
 }

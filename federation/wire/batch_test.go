@@ -1,7 +1,9 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"runtime"
@@ -10,8 +12,7 @@ import (
 	"github.com/flowhound/flowhound/internal/flow"
 )
 
-// naive reads a batch column by column as the layout comment tells it, with
-// none of ReadBatch's tricks.
+// naive reads a batch field by field as the layout comment tells it.
 func naive(b []byte) (h Header, cs []flow.Contact) {
 	u := func(n int) (v uint64) {
 		for i := range n {
@@ -27,50 +28,44 @@ func naive(b []byte) (h Header, cs []flow.Contact) {
 	h.Incarnation, h.Seq = u(8), u(8)
 	h.Shard, h.Generation = flow.Shard(u(1)), flow.Generation(u(1))
 	cs = make([]flow.Contact, u(4))
-	u(8)
-	first, slice := int64(u(8)), flow.Slice(u(4))
+	originMS, originSlice := int64(u(8)), flow.Slice(u(4))
+	same, wide := make([]bool, len(cs)), make([]bool, len(cs))
 	for i := range cs {
-		cs[i].Local.Shard, cs[i].Remote.Shard = h.Shard, flow.Shard(u(1))
-	}
-	for i := range cs {
-		cs[i].Proto = uint8(u(1))
-	}
-	for i := range cs {
-		cs[i].Flags = uint8(u(1))
-	}
-	for i := range cs {
-		cs[i].Bits = uint8(u(1))
-	}
-	var lengths [][10]int
-	var same []bool
-	for range cs {
-		var l [10]int
-		for k := 0; k < 10; k += 2 {
-			l[k], l[k+1] = int(b[k/2]&15), int(b[k/2]>>4)
+		c := &cs[i]
+		words := []uint64{u(8), u(8), u(8)}
+		field := func(bits int) (v uint64) { // of the first word
+			v = words[0] % (1 << bits)
+			words[0] >>= bits
+			return v
 		}
-		same = append(same, l[9] >= 8)
-		l[9] %= 8
-		lengths = append(lengths, l)
-		b = b[5:]
+		c.Remote.Shard, c.Proto, c.Flags, c.Bits = flow.Shard(field(8)), uint8(field(8)), uint8(field(8)), uint8(field(8))
+		c.Port, c.Out.Packets = uint16(field(16)), field(16)
+		words = words[1:]
+		c.LastMS = originMS + int64(field(21))
+		c.FirstMS = c.LastMS - int64(field(21))
+		c.Slice = originSlice + flow.Slice(field(4))
+		same[i], wide[i] = field(1) == 1, field(1) == 1
+		c.Out.Flows, c.In.Flows = uint32(field(8)), uint32(field(8))
+		words = words[1:]
+		c.Out.Bytes, c.In.Bytes, c.In.Packets = field(24), field(24), field(16)
+		b = b[copy(c.Remote.Pseudonym[:], b):]
 	}
 	for i := range cs {
-		c, l := &cs[i], lengths[i]
-		c.Slice = slice + flow.Slice(u(l[0]))
-		c.FirstMS = first + int64(u(l[1]))
-		c.LastMS = c.FirstMS + int64(u(l[2]))
-		c.Out = flow.Counters{Flows: uint32(u(l[3])), Packets: u(l[4]), Bytes: u(l[5])}
-		c.In = flow.Counters{Flows: uint32(u(l[6])), Packets: u(l[7]), Bytes: u(l[8])}
-		c.Port = uint16(u(l[9]))
-	}
-	for i := range cs {
+		c := &cs[i]
+		c.Local.Shard = h.Shard
 		if same[i] {
-			cs[i].Local = cs[i-1].Local
-			continue
+			c.Local = cs[i-1].Local
+		} else {
+			b = b[copy(c.Local.Pseudonym[:], b):]
 		}
-		b = b[copy(cs[i].Local.Pseudonym[:], b):]
+		if wide[i] {
+			c.FirstMS, c.LastMS = int64(u(8)), int64(u(8))
+			c.Out.Packets, c.Out.Bytes, c.In.Packets, c.In.Bytes = u(8), u(8), u(8), u(8)
+			c.Slice, c.Out.Flows, c.In.Flows = flow.Slice(u(4)), uint32(u(4)), uint32(u(4))
+		}
 	}
-	for i := range cs {
-		b = b[copy(cs[i].Remote.Pseudonym[:], b):]
+	if len(b) != crcBytes {
+		panic("bytes are left")
 	}
 	return h, cs
 }
@@ -126,21 +121,16 @@ func TestLyingCounts(t *testing.T) {
 	cs := contacts(rand.New(rand.NewPCG(5, 5)), 3, 1, 0)
 	good := AppendBatch(nil, Header{Collector: "pop-1", Shard: 1}, cs)
 	const counts = 2 + 1 + len("pop-1") + 8 + 8 + 2
-	for _, at := range []int{counts, counts + 4, counts + 8} {
-		for _, v := range []uint32{0, 1, 2, 4, 1 << 16, 1<<16 + 1, 1 << 31, 1<<32 - 1} {
-			b := append([]byte(nil), good[:len(good)-crcBytes]...)
-			if binary.LittleEndian.Uint32(b[at:]) == v {
-				continue
-			}
-			binary.LittleEndian.PutUint32(b[at:], v)
-			b = appendChecksum(b, 0)
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			_, _, err := ReadBatch(b, nil)
-			runtime.ReadMemStats(&after)
-			if got := after.TotalAlloc - before.TotalAlloc; err == nil || got > 64<<10 {
-				t.Errorf("count at %d set to %d: error %v after %d bytes of memory", at, v, err, got)
-			}
+	for _, v := range []uint32{0, 1, 2, 4, 1 << 16, 1<<16 + 1, 1 << 31, 1<<32 - 1} {
+		b := append([]byte(nil), good[:len(good)-crcBytes]...)
+		binary.LittleEndian.PutUint32(b[counts:], v)
+		b = appendChecksum(b, 0)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, _, err := ReadBatch(b, nil)
+		runtime.ReadMemStats(&after)
+		if got := after.TotalAlloc - before.TotalAlloc; err == nil || got > 64<<10 {
+			t.Errorf("count set to %d: error %v after %d bytes of memory", v, err, got)
 		}
 	}
 	seeds := Seeds{Source: "api"}.Append(nil)
@@ -150,32 +140,82 @@ func TestLyingCounts(t *testing.T) {
 	}
 }
 
-// A tag that lies is refused, whatever its lengths add up to.
-func TestBadTags(t *testing.T) {
+// A row that lies about what follows is refused.
+func TestBadRows(t *testing.T) {
 	h := Header{Collector: "pop-1"}
-	cs := []flow.Contact{{Out: flow.Counters{Flows: 1, Packets: 1<<64 - 1}}}
+	host := flow.Host{Pseudonym: flow.Pseudonym{7}}
+	cs := []flow.Contact{{Local: host}, {Local: host, Out: flow.Counters{Packets: 1 << 16}}}
 	good := AppendBatch(nil, h, cs)
-	const tag = batchFixed + len("pop-1") + 4
-	if got := tagAt(good[tag:], 0); got != 0x81000 {
-		t.Fatalf("tag of one flow and 2⁶⁴−1 packets: got %x, want 81000", got)
-	}
-	f := func(tagged uint64) {
+	const first, second = batchFixed + len("pop-1"), batchFixed + len("pop-1") + rowBytes
+	f := func(what string, row int, word int, flip uint64) {
 		t.Helper()
 		b := append([]byte(nil), good[:len(good)-crcBytes]...)
-		binary.LittleEndian.PutUint32(b[tag:], uint32(tagged))
-		b[tag+4] = byte(tagged >> 32)
+		at := b[row+8*word:]
+		binary.LittleEndian.PutUint64(at, binary.LittleEndian.Uint64(at)^flip)
 		if _, got, err := ReadBatch(appendChecksum(b, 0), nil); err == nil {
-			t.Errorf("tag %x: no error, read %+v", tagged, got)
+			t.Errorf("%s: no error, read %+v", what, got)
 		}
 	}
-	f(0x18000)         // eight bytes of flows
-	f(0x80000)         // a byte of the column is left
-	f(0x810001)        // a byte too few
-	f(0x90000)         // nine bytes of packets
-	f(0x81000 | 8<<36) // no host before the first
-	f(3 << 36)         // a port of three bytes
-	f(0x8888888888)
-	f(0xffffffffff)
+	f("no host before the first", first, 1, sameLocal)
+	f("a host too few", second, 1, sameLocal)
+	f("a wide contact too few", first, 1, wide)
+	f("a wide contact too many", second, 1, wide)
+	for word, bits := range [][]int{{48, 63}, {0, 20, 21, 41, 42, 45, 48, 55, 56, 63}, {0, 23, 24, 47, 48, 63}} {
+		for _, bit := range bits {
+			f(fmt.Sprintf("wide with bit %d of word %d", bit, word), second, word, 1<<bit)
+		}
+	}
+}
+
+// Each field holds its largest number in the row, and one more in the rest.
+func TestWide(t *testing.T) {
+	near := flow.Contact{FirstMS: 5_000_000, LastMS: 5_000_000, Slice: 100}
+	f := func(what string, atMost uint64, set func(*flow.Contact, uint64)) {
+		t.Helper()
+		for _, over := range []uint64{0, 1} {
+			cs := []flow.Contact{near, near, near}
+			set(&cs[2], atMost+over)
+			b := AppendBatch(nil, Header{Collector: "a"}, cs)
+			want := batchFixed + 1 + 3*rowBytes + hostBytes + int(over)*wideBytes + crcBytes
+			if len(b) != want {
+				t.Errorf("%s %d: %d bytes, want %d", what, atMost+over, len(b), want)
+			}
+			if _, got, err := ReadBatch(b, nil); err != nil || !reflect.DeepEqual(got, cs) {
+				t.Errorf("%s %d: got %+v, %v, want %+v", what, atMost+over, got, err, cs)
+			}
+		}
+	}
+	f("flows out", 255, func(c *flow.Contact, v uint64) { c.Out.Flows = uint32(v) })
+	f("flows in", 255, func(c *flow.Contact, v uint64) { c.In.Flows = uint32(v) })
+	f("packets out", 1<<16-1, func(c *flow.Contact, v uint64) { c.Out.Packets = v })
+	f("packets in", 1<<16-1, func(c *flow.Contact, v uint64) { c.In.Packets = v })
+	f("bytes out", 1<<24-1, func(c *flow.Contact, v uint64) { c.Out.Bytes = v })
+	f("bytes in", 1<<24-1, func(c *flow.Contact, v uint64) { c.In.Bytes = v })
+	f("duration", 1<<21-1, func(c *flow.Contact, v uint64) { c.FirstMS -= int64(v) })
+	f("slices later", 7, func(c *flow.Contact, v uint64) { c.Slice += flow.Slice(v) })
+	f("slices earlier", 8, func(c *flow.Contact, v uint64) { c.Slice -= flow.Slice(v) })
+	f("later", 1<<20-1, func(c *flow.Contact, v uint64) { c.LastMS += int64(v); c.FirstMS = c.LastMS })
+	f("earlier", 1<<20, func(c *flow.Contact, v uint64) { c.LastMS -= int64(v); c.FirstMS = c.LastMS })
+}
+
+// The other end of a contact is encoded as the flipped contact would be.
+func TestEncoderFlips(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	h := Header{Collector: "pop-1", Shard: 7}
+	var there, back []flow.Contact
+	for bits := range 256 {
+		c := contacts(rng, 1, 3, 0)[0]
+		c.Remote.Shard, c.Bits = h.Shard, uint8(bits)
+		there, back = append(there, c), append(back, c.Flip())
+	}
+	var e Encoder
+	e.Begin(nil, h, len(there), OriginOf(there))
+	for i := range there {
+		e.Add(&there[i], 1)
+	}
+	if got, want := e.End(), AppendBatch(nil, h, back); !bytes.Equal(got, want) {
+		t.Errorf("got %x, want %x", got, want)
+	}
 }
 
 func TestReadBatchAllocs(t *testing.T) {

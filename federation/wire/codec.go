@@ -7,8 +7,11 @@ import (
 	"hash/crc32"
 )
 
-// version is the only version of all messages so far.
-const version = 1
+// version is that of the control messages, batchVersion that of batches.
+const (
+	version      = 1
+	batchVersion = 2
+)
 
 // Kinds of message, the second byte of each.
 const (
@@ -44,8 +47,12 @@ func open(b []byte) (kind byte, body []byte, err error) {
 	if crc32.Checksum(b[:end], castagnoli) != binary.LittleEndian.Uint32(b[end:]) {
 		return 0, nil, ErrChecksum
 	}
-	if b[0] != version {
-		return 0, nil, fmt.Errorf("%w: got %d, want %d", ErrVersion, b[0], version)
+	want := byte(version)
+	if b[1] == kindBatch {
+		want = batchVersion
+	}
+	if b[0] != want {
+		return 0, nil, fmt.Errorf("%w: got %d, want %d", ErrVersion, b[0], want)
 	}
 	return b[1], b[2:end], nil
 }

@@ -9,18 +9,6 @@ import (
 	"github.com/flowhound/flowhound/internal/flow"
 )
 
-// columns are the parts of a batch after its header, all within one payload.
-type columns struct {
-	n, locals                 int
-	remote, proto, flags, bit []byte
-	tags                      []byte
-	numbers                   []byte // longer than its length by the pseudonyms
-	length                    int    // of numbers
-	local, far                []byte
-	first                     int64
-	slice                     flow.Slice
-}
-
 // ReadBatch decodes a batch that AppendBatch made and appends its contacts to
 // cs. On an error cs comes back at its old length. The header's name is the
 // only thing that it allocates when cs has room.
@@ -29,13 +17,13 @@ func ReadBatch(b []byte, cs []flow.Contact) (Header, []flow.Contact, error) {
 	if err != nil {
 		return Header{}, cs, fmt.Errorf("batch: %w", err)
 	}
-	c, err := split(rest)
+	rows, err := split(rest)
 	if err != nil {
 		return Header{}, cs, fmt.Errorf("batch: %w", err)
 	}
 	old := len(cs)
-	cs = slices.Grow(cs, c.n)[:old+c.n]
-	if err := c.read(cs[old:], h.Shard); err != nil {
+	cs = slices.Grow(cs, rows.n)[:old+rows.n]
+	if err := rows.read(cs[old:], h.Shard); err != nil {
 		return Header{}, cs[:old], fmt.Errorf("batch: %w", err)
 	}
 	return h, cs, nil
@@ -68,102 +56,87 @@ func readHeader(b []byte) (h Header, rest []byte, err error) {
 	return h, r.b, r.err
 }
 
-// split cuts what follows the header into columns. The lengths are those of
-// the payload to the byte, so no count can promise more than is there.
-func split(b []byte) (c columns, err error) {
-	const counts = 4 + 4 + 4 + 8 + 4
-	if len(b) < counts {
-		return c, errShort
+// rows are the parts of a batch after its header, all within one payload.
+type rows struct {
+	n      int
+	origin Origin
+	b      []byte // rowBytes per contact
+	rest   []byte
+}
+
+// split cuts what follows the header. A batch has a row for each contact, so no
+// count can promise more than is there.
+func split(b []byte) (r rows, err error) {
+	const fixed = 4 + 8 + 4
+	if len(b) < fixed {
+		return r, errShort
 	}
-	n, locals := binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])
-	numbers := binary.LittleEndian.Uint32(b[8:])
-	c.first = int64(binary.LittleEndian.Uint64(b[12:]))
-	c.slice = flow.Slice(binary.LittleEndian.Uint32(b[20:]))
-	b = b[counts:]
-	if n > MaxContacts || locals > n {
-		return c, fmt.Errorf("%d contacts of %d hosts, want at most %d", n, locals, MaxContacts)
+	n := binary.LittleEndian.Uint32(b)
+	r.origin = Origin{int64(binary.LittleEndian.Uint64(b[4:])), flow.Slice(binary.LittleEndian.Uint32(b[12:]))}
+	b = b[fixed:]
+	if n > MaxContacts || uint64(n)*uint64(rowBytes) > uint64(len(b)) {
+		return r, fmt.Errorf("%d contacts in %d bytes, want at most %d", n, len(b), MaxContacts)
 	}
-	want := uint64(n)*(rowBytes+uint64(hostBytes)) + uint64(locals)*uint64(hostBytes) + uint64(numbers)
-	if want != uint64(len(b)) {
-		return c, fmt.Errorf("%d bytes of columns, want %d", len(b), want)
-	}
-	c.n, c.locals, c.length = int(n), int(locals), int(numbers)
-	take := func(n int) []byte {
-		part := b[:n:n]
-		b = b[n:]
-		return part
-	}
-	c.remote, c.proto, c.flags, c.bit = take(c.n), take(c.n), take(c.n), take(c.n)
-	c.tags = take(c.n * tagBytes)
-	c.numbers = b
-	take(c.length)
-	c.local, c.far = take(c.locals*hostBytes), b
-	return c, nil
+	r.n = int(n)
+	r.b, r.rest = b[:r.n*rowBytes], b[r.n*rowBytes:]
+	return r, nil
 }
 
 var (
-	errTag    = errors.New("a number is longer than its field or than its column")
-	errLocals = errors.New("the hosts do not match the contacts")
+	errHosts  = errors.New("the hosts do not match the contacts")
+	errWide   = errors.New("a wide contact has numbers in its row")
 	errNumber = errors.New("a number does not fit its field")
 )
 
-// masks[l] keeps the low l bytes of an eight-byte load.
-var masks = [16]uint64{
-	0, 1<<8 - 1, 1<<16 - 1, 1<<24 - 1, 1<<32 - 1, 1<<40 - 1, 1<<48 - 1, 1<<56 - 1, 1<<64 - 1,
-}
+// low keeps the lowest bits of v.
+func low(v uint64, bits int) uint64 { return v & (1<<bits - 1) }
 
-// read fills out, which has c.n contacts. It goes by contacts rather than by
-// columns, so that each contact's memory is written once.
-func (c *columns) read(out []flow.Contact, shard flow.Shard) error {
-	at, local := 0, -hostBytes
-	var wide uint64 // bits that have no place in their fields
+// read fills out, which has r.n contacts.
+func (r *rows) read(out []flow.Contact, shard flow.Shard) error {
+	rest := r.rest
+	var local []byte // nil before the first
 	for i := range out {
-		t := tagAt(c.tags, i)
-		if t&sameLocal == 0 {
-			local += hostBytes
+		o, row := &out[i], r.b[i*rowBytes:][:rowBytes]
+		w0, w1, w2 := binary.LittleEndian.Uint64(row), binary.LittleEndian.Uint64(row[8:]), binary.LittleEndian.Uint64(row[16:])
+		if w1&sameLocal == 0 {
+			if len(rest) < hostBytes {
+				return errHosts
+			}
+			local, rest = rest[:hostBytes], rest[hostBytes:]
+		} else if local == nil {
+			return errHosts
 		}
-		t &^= sameLocal
-		if t>>portShift > 2 || tooLong(t) || at+sumNibbles(t) > c.length {
-			return errTag
+		o.Local = flow.Host{Pseudonym: flow.Pseudonym(local), Shard: shard}
+		o.Remote = flow.Host{Pseudonym: flow.Pseudonym(row[24:]), Shard: flow.Shard(w0)}
+		o.Proto, o.Flags, o.Bits, o.Port = uint8(w0>>8), uint8(w0>>16), uint8(w0>>24), uint16(w0>>portShift)
+		o.LastMS = r.origin.lastMS + int64(low(w1, timeBits))
+		o.FirstMS = o.LastMS - int64(low(w1>>tookShift, timeBits))
+		o.Slice = r.origin.slice + flow.Slice(low(w1>>sliceShift, sliceBits))
+		o.Out = flow.Counters{Flows: uint32(low(w1>>outFlowShift, flowBits)), Packets: w0 >> outPacketShift, Bytes: low(w2, byteBits)}
+		o.In = flow.Counters{Flows: uint32(w1 >> inFlowShift), Packets: w2 >> inPacketShift, Bytes: low(w2>>inByteShift, byteBits)}
+		if w1&wide == 0 {
+			continue
 		}
-		if uint(local) >= uint(len(c.local)) { // −16 when the first repeats one
-			return errLocals
+		if w0>>outPacketShift|w1&^(wide|sameLocal)|w2 != 0 {
+			return errWide
 		}
-		o := &out[i]
-		o.Local.Pseudonym = flow.Pseudonym(c.local[local:])
-		o.Remote.Pseudonym = flow.Pseudonym(c.far[i*hostBytes:])
-		o.Local.Shard, o.Remote.Shard = shard, flow.Shard(c.remote[i])
-		o.Proto, o.Flags, o.Bits = c.proto[i], c.flags[i], c.bit[i]
-
-		get := func() uint64 {
-			l := t & 15
-			v := binary.LittleEndian.Uint64(c.numbers[at:]) & masks[l]
-			at += int(l)
-			t >>= 4
-			return v
+		if len(rest) < wideBytes {
+			return errShort
 		}
-		slice := get()
-		o.Slice = c.slice + flow.Slice(slice)
-		o.FirstMS = c.first + int64(get())
-		o.LastMS = o.FirstMS + int64(get())
-		flows := get()
-		o.Out = flow.Counters{Flows: uint32(flows), Packets: get(), Bytes: get()}
-		back := get()
-		o.In = flow.Counters{Flows: uint32(back), Packets: get(), Bytes: get()}
-		o.Port = uint16(get())
-		wide |= slice | flows | back
+		readWide(o, rest)
+		rest = rest[wideBytes:]
 	}
-	if local+hostBytes != len(c.local) || at != c.length {
-		return errLocals
-	}
-	if wide>>32 != 0 {
-		return errNumber
+	if len(rest) > 0 {
+		return errHosts
 	}
 	return nil
 }
 
-// tooLong reports whether a nibble of t is above 8.
-func tooLong(t uint64) bool {
-	const top = 0x8888888888
-	return t&top&(t<<1|t<<2|t<<3) != 0
+// readWide fills in what appendWide wrote.
+func readWide(o *flow.Contact, b []byte) {
+	wide := func(i int) uint64 { return binary.LittleEndian.Uint64(b[8*i:]) }
+	narrow := func(i int) uint32 { return binary.LittleEndian.Uint32(b[6*8+4*i:]) }
+	o.FirstMS, o.LastMS, o.Slice = int64(wide(0)), int64(wide(1)), flow.Slice(narrow(0))
+	o.Out = flow.Counters{Flows: narrow(1), Packets: wide(2), Bytes: wide(3)}
+	o.In = flow.Counters{Flows: narrow(2), Packets: wide(4), Bytes: wide(5)}
 }

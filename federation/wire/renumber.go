@@ -10,7 +10,7 @@ import (
 // another Seq. It panics if b is not what AppendBatch makes: whoever asks has
 // read its header before.
 func Renumber(b []byte, incarnation, seq uint64) []byte {
-	if len(b) < batchFixed+crcBytes || b[0] != version || b[1] != kindBatch {
+	if len(b) < batchFixed+crcBytes || b[0] != batchVersion || b[1] != kindBatch {
 		panic(fmt.Sprintf("BUG: %d bytes to renumber are not a batch", len(b)))
 	}
 	b = slices.Clone(b)

@@ -175,7 +175,7 @@ func TestVersion(t *testing.T) {
 	b[0]++
 	b = appendChecksum(b[:len(b)-crcBytes], 0)
 	if _, _, err := ReadBatch(b, nil); !errors.Is(err, ErrVersion) {
-		t.Errorf("version 2: got %v, want %v", err, ErrVersion)
+		t.Errorf("version %d: got %v, want %v", b[0], err, ErrVersion)
 	}
 }
 
