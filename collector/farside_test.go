@@ -163,8 +163,8 @@ func BenchmarkFarHalves(b *testing.B) {
 				}
 				begin := cpu(b)
 				withheld, _ := far.choose(window)
-				err := deal.deal(window, withheld, func(s flow.Shard, batch []flow.Contact) error {
-					arena = wire.AppendBatch(arena[:0], wire.Header{Collector: "pop-1", Shard: s}, batch)
+				err := deal.deal(window, withheld, func(s flow.Shard, batch []half) error {
+					arena = deal.encode(arena[:0], wire.Header{Collector: "pop-1", Shard: s}, wire.OriginOf(window), window, batch)
 					size += len(arena)
 					halves += len(batch)
 					return nil

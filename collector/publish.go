@@ -157,12 +157,13 @@ func (p *publisher) window(ctx context.Context, w *window) error {
 // batches publishes the window's batches and counts them in next.Last.
 func (p *publisher) batches(ctx context.Context, w *window, withheld []bool, next *wire.Commit) error {
 	p.arena = p.arena[:0]
-	return p.batcher.deal(w.contacts, withheld, func(s flow.Shard, contacts []flow.Contact) error {
+	origin := wire.OriginOf(w.contacts)
+	return p.batcher.deal(w.contacts, withheld, func(s flow.Shard, halves []half) error {
 		next.Last[s]++
 		h := wire.Header{Collector: next.Collector, Incarnation: next.Incarnation,
 			Shard: s, Seq: next.Last[s], Generation: w.generation}
 		start := len(p.arena)
-		p.arena = wire.AppendBatch(p.arena, h, contacts)
+		p.arena = p.batcher.encode(p.arena, h, origin, w.contacts, halves)
 		payload := p.arena[start:len(p.arena):len(p.arena)]
 		id := h.ID()
 		err := p.retry(ctx, "publish", &p.counts.publishErrors, func(ctx context.Context) error {
