@@ -59,18 +59,12 @@ func (s *slot[K]) add(r *flow.Record, from int, baseMS int64) (fresh bool) {
 	return fresh
 }
 
-// contact returns the slot without its hosts.
-func (s *slot[K]) contact(baseMS int64) flow.Contact {
-	c := flow.Contact{
-		Slice:   s.slice,
-		FirstMS: baseMS + int64(s.first),
-		LastMS:  baseMS + int64(s.last),
-		Out:     flow.Counters{Flows: s.flows[0] &^ (answered | sent), Packets: s.packets[0], Bytes: s.bytes[0]},
-		In:      flow.Counters{Flows: s.flows[1] &^ sent, Packets: s.packets[1], Bytes: s.bytes[1]},
-		Port:    s.port,
-		Proto:   s.proto,
-		Flags:   s.flags,
-	}
+// tell fills c, all but its hosts.
+func (s *slot[K]) tell(c *flow.Contact, baseMS int64) {
+	c.Slice, c.FirstMS, c.LastMS = s.slice, baseMS+int64(s.first), baseMS+int64(s.last)
+	c.Out = flow.Counters{Flows: s.flows[0] &^ (answered | sent), Packets: s.packets[0], Bytes: s.bytes[0]}
+	c.In = flow.Counters{Flows: s.flows[1] &^ sent, Packets: s.packets[1], Bytes: s.bytes[1]}
+	c.Port, c.Proto, c.Flags, c.Bits = s.port, s.proto, s.flags, 0
 	if s.flows[0]&^answered != 0 {
 		c.Bits |= flow.BitOut
 	}
@@ -80,7 +74,6 @@ func (s *slot[K]) contact(baseMS int64) flow.Contact {
 	if s.flows[0]&answered != 0 || c.Bits == flow.BitOut|flow.BitIn {
 		c.Bits |= flow.BitAnswered
 	}
-	return c
 }
 
 func addSaturating(a, b uint64) uint64 {

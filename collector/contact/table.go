@@ -186,24 +186,26 @@ type Hosts interface {
 }
 
 // Drain appends every contact to dst, one half each, with the lower address as
-// Local, and empties the table. The order depends on the seed only.
+// Local, and empties the table. The order depends on the seed only. Slots are
+// emptied as they are read, and none is visited behind the last contact: the
+// table is many times as large as the processor's cache.
 func (t *Table) Drain(dst []flow.Contact, hosts Hosts) []flow.Contact {
-	for i := range t.v4.slots {
+	for i := 0; t.v4.used > 0; i++ {
 		if s := &t.v4.slots[i]; s.flows != [2]uint32{} {
-			dst = append(dst, s.contact(t.baseMS))
-			c := &dst[len(dst)-1]
-			c.Local, c.Remote = hosts.Host(addr4(s.key>>32)), hosts.Host(addr4(s.key))
+			dst = append(dst, flow.Contact{Local: hosts.Host(addr4(s.key >> 32)), Remote: hosts.Host(addr4(s.key))})
+			s.tell(&dst[len(dst)-1], t.baseMS)
+			*s = slot[uint64]{}
+			t.v4.used--
 		}
 	}
-	for i := range t.v6.slots {
+	for i := 0; t.v6.used > 0; i++ {
 		if s := &t.v6.slots[i]; s.flows != [2]uint32{} {
-			dst = append(dst, s.contact(t.baseMS))
-			c := &dst[len(dst)-1]
-			c.Local, c.Remote = hosts.Host(addr6(s.key[0], s.key[1])), hosts.Host(addr6(s.key[2], s.key[3]))
+			dst = append(dst, flow.Contact{Local: hosts.Host(addr6(s.key[0], s.key[1])), Remote: hosts.Host(addr6(s.key[2], s.key[3]))})
+			s.tell(&dst[len(dst)-1], t.baseMS)
+			*s = slot[key6]{}
+			t.v6.used--
 		}
 	}
-	t.v4.clear()
-	t.v6.clear()
 	t.records = 0
 	return dst
 }
