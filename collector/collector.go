@@ -70,7 +70,7 @@ type Collector struct {
 	publisher *publisher
 	firstCome *firstCome // nil in the other modes
 	metrics   *metrics
-	windows   sync.Pool // of *window
+	windows   chan *window // released ones; as many as one being filled while one is written
 	failed    chan error
 
 	// Set by Start.
@@ -119,6 +119,7 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 		cfg: cfg, deps: deps,
 		early:       make(chan struct{}, 1),
 		queue:       newQueue(cfg.Queue),
+		windows:     make(chan *window, 2),
 		stopFlusher: make(chan struct{}),
 		failed:      make(chan error, 1),
 	}

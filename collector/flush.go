@@ -1,7 +1,6 @@
 package collector
 
 import (
-	"slices"
 	"time"
 
 	"github.com/flowhound/flowhound/internal/flow"
@@ -98,10 +97,7 @@ func (c *Collector) nextEnded(nowMS, ageMS int64) (ended flow.Slice, ends bool) 
 
 // collect takes every worker's table and pseudonymises its contacts.
 func (c *Collector) collect(ended flow.Slice, nowMS int64) *window {
-	w, _ := c.windows.Get().(*window)
-	if w == nil {
-		w = new(window)
-	}
+	w := c.emptyWindow()
 	*w = window{contacts: w.contacts[:0], generation: c.permuter.Generation(), ended: ended, atMS: nowMS}
 	for _, worker := range c.workers {
 		table, late := worker.swap(ended)
@@ -110,7 +106,7 @@ func (c *Collector) collect(ended flow.Slice, nowMS int64) *window {
 			w.fromKafka, w.position = table.Records() > 0, worker.reached()
 		}
 		w.late += late
-		w.contacts = slices.Grow(w.contacts, table.Len())
+		w.grow(table.Len())
 		w.contacts = table.Drain(w.contacts, c.permuter)
 		worker.giveBack(table)
 	}
@@ -132,8 +128,23 @@ func (c *Collector) drop(w *window) {
 	c.release(w)
 }
 
+// emptyWindow returns a window that was released, if there is one. A pool of
+// the runtime's would lose them to garbage collection, and to fault the memory
+// in again costs as much as to encode what goes there.
+func (c *Collector) emptyWindow() *window {
+	select {
+	case w := <-c.windows:
+		return w
+	default:
+		return new(window)
+	}
+}
+
 // release keeps a window's memory for the next one.
 func (c *Collector) release(w *window) {
 	w.contacts = w.contacts[:0]
-	c.windows.Put(w)
+	select {
+	case c.windows <- w:
+	default:
+	}
 }

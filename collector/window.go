@@ -2,10 +2,12 @@ package collector
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/flowhound/flowhound/collector/kafka"
 	"github.com/flowhound/flowhound/internal/flow"
+	"github.com/flowhound/flowhound/internal/huge"
 )
 
 // window is what one flush took from all workers.
@@ -18,6 +20,13 @@ type window struct {
 	atMS       int64           // when it was taken, Unix milliseconds
 	fromKafka  bool            // some of the records are
 	position   *kafka.Position // behind Kafka's messages in this and all windows before, nil for none
+}
+
+// grow makes room for n more contacts.
+func (w *window) grow(n int) {
+	if len(w.contacts)+n > cap(w.contacts) {
+		w.contacts = huge.Advise(slices.Grow(w.contacts, n))
+	}
 }
 
 // queue holds windows between the flusher, which never waits, and the
