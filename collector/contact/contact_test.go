@@ -17,7 +17,7 @@ import (
 // plainHosts lets tests see the addresses that a drained contact is of.
 type plainHosts struct{}
 
-func (plainHosts) Host(a flow.Addr) flow.Host { return flow.Host{Pseudonym: flow.Pseudonym(a)} }
+func (plainHosts) Name(h *flow.Host, a *flow.Addr) { *h = flow.Host{Pseudonym: flow.Pseudonym(*a)} }
 
 type pairSlice struct {
 	a, b  flow.Pseudonym
@@ -321,4 +321,4 @@ func TestWithoutWeight(t *testing.T) {
 // mirror takes an address for its pseudonym.
 type mirror struct{}
 
-func (mirror) Host(a flow.Addr) flow.Host { return flow.Host{Pseudonym: flow.Pseudonym(a)} }
+func (mirror) Name(h *flow.Host, a *flow.Addr) { *h = flow.Host{Pseudonym: flow.Pseudonym(*a)} }

@@ -43,7 +43,8 @@ type Table struct {
 	fresh  []int32 // records of the last Add that began a contact
 	pend   [wide]pending
 	hashes [wide]uint64
-	sink   uint64 // keeps the touching loads alive
+	sink   uint64       // keeps the touching loads alive
+	addrs  [2]flow.Addr // of the contact being drained
 }
 
 type key6 [4]uint64
@@ -180,9 +181,10 @@ func (t *Table) Records() uint64 { return t.records }
 // Fill returns the larger share of used slots of the two kinds, 0 to 1.
 func (t *Table) Fill() float64 { return max(t.v4.fill(), t.v6.fill()) }
 
-// Hosts maps addresses to pseudonyms.
+// Hosts gives hosts their pseudonyms.
 type Hosts interface {
-	Host(flow.Addr) flow.Host
+	// Name sets h to the host of a.
+	Name(h *flow.Host, a *flow.Addr)
 }
 
 // Drain appends every contact to dst, one half each, with the lower address as
@@ -190,22 +192,32 @@ type Hosts interface {
 // emptied as they are read, and none is visited behind the last contact: the
 // table is many times as large as the processor's cache.
 func (t *Table) Drain(dst []flow.Contact, hosts Hosts) []flow.Contact {
+	var c *flow.Contact
 	for i := 0; t.v4.used > 0; i++ {
 		if s := &t.v4.slots[i]; s.flows != [2]uint32{} {
-			dst = append(dst, flow.Contact{Local: hosts.Host(addr4(s.key >> 32)), Remote: hosts.Host(addr4(s.key))})
-			s.tell(&dst[len(dst)-1], t.baseMS)
+			dst, c = extend(dst)
+			setAddr4(&t.addrs[0], s.key>>32)
+			setAddr4(&t.addrs[1], s.key)
+			hosts.Name(&c.Local, &t.addrs[0])
+			hosts.Name(&c.Remote, &t.addrs[1])
+			s.tell(c, t.baseMS)
 			*s = slot[uint64]{}
 			t.v4.used--
 		}
 	}
 	for i := 0; t.v6.used > 0; i++ {
 		if s := &t.v6.slots[i]; s.flows != [2]uint32{} {
-			dst = append(dst, flow.Contact{Local: hosts.Host(addr6(s.key[0], s.key[1])), Remote: hosts.Host(addr6(s.key[2], s.key[3]))})
-			s.tell(&dst[len(dst)-1], t.baseMS)
+			dst, c = extend(dst)
+			setAddr6(&t.addrs[0], s.key[0], s.key[1])
+			setAddr6(&t.addrs[1], s.key[2], s.key[3])
+			hosts.Name(&c.Local, &t.addrs[0])
+			hosts.Name(&c.Remote, &t.addrs[1])
+			s.tell(c, t.baseMS)
 			*s = slot[key6]{}
 			t.v6.used--
 		}
 	}
+	t.addrs = [2]flow.Addr{}
 	t.records = 0
 	return dst
 }
@@ -238,16 +250,24 @@ func pairKey6(src, dst *flow.Addr) (k key6, from int) {
 	return key6{s0, s1, d0, d1}, 0
 }
 
-func addr4(key uint64) (a flow.Addr) {
-	a[10], a[11] = 0xff, 0xff
-	binary.BigEndian.PutUint32(a[12:], uint32(key))
-	return a
+// extend returns dst with one more contact, to be filled.
+func extend(dst []flow.Contact) ([]flow.Contact, *flow.Contact) {
+	if len(dst) == cap(dst) {
+		dst = append(dst, flow.Contact{})
+	} else {
+		dst = dst[:len(dst)+1]
+	}
+	return dst, &dst[len(dst)-1]
 }
 
-func addr6(hi, lo uint64) (a flow.Addr) {
+func setAddr4(a *flow.Addr, key uint64) {
+	*a = flow.Addr{10: 0xff, 11: 0xff}
+	binary.BigEndian.PutUint32(a[12:], uint32(key))
+}
+
+func setAddr6(a *flow.Addr, hi, lo uint64) {
 	binary.BigEndian.PutUint64(a[:], hi)
 	binary.BigEndian.PutUint64(a[8:], lo)
-	return a
 }
 
 // offset returns ms relative to base, cut to 32 bits.
