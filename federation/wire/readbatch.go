@@ -106,8 +106,8 @@ func (r *rows) read(out []flow.Contact, shard flow.Shard) error {
 		} else if local == nil {
 			return errHosts
 		}
-		o.Local = flow.Host{Pseudonym: flow.Pseudonym(local), Shard: shard}
-		o.Remote = flow.Host{Pseudonym: flow.Pseudonym(row[24:]), Shard: flow.Shard(w0)}
+		o.Local.Pseudonym, o.Remote.Pseudonym = flow.Pseudonym(local), flow.Pseudonym(row[24:])
+		o.Local.Shard, o.Remote.Shard = shard, flow.Shard(w0)
 		o.Proto, o.Flags, o.Bits, o.Port = uint8(w0>>8), uint8(w0>>16), uint8(w0>>24), uint16(w0>>portShift)
 		o.LastMS = r.origin.lastMS + int64(low(w1, timeBits))
 		o.FirstMS = o.LastMS - int64(low(w1>>tookShift, timeBits))
