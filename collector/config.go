@@ -65,10 +65,10 @@ type Config struct {
 	// it, 0s to 1h. Default: 30s.
 	Grace time.Duration `yaml:"grace"`
 	// IPv4 contacts that one worker's table has room for, 256 to 67108864; two
-	// tables of 64 bytes each per worker. At three quarters a flush comes
+	// tables of 65 bytes each per worker. At three quarters a flush comes
 	// early. Default: 524288.
 	Contacts int `yaml:"contacts"`
-	// The same for IPv6, 88 bytes each. Default: 65536.
+	// The same for IPv6, 89 bytes each. Default: 65536.
 	ContactsIPv6 int `yaml:"contacts_ipv6"`
 	// Contacts that wait in memory while the log does not answer, 144 bytes
 	// each; beyond it the oldest flush is dropped as a whole. Default: 1048576.

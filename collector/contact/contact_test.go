@@ -255,13 +255,13 @@ func BenchmarkAdd(b *testing.B) {
 				pairs[i] = [2]flow.Addr{distinct[o].Src, distinct[o].Dst}
 			}
 			records, s := distinct[:768:768], make([]flow.Slice, 768)
+			var dst []flow.Contact
 			b.ReportAllocs()
 			done := 0
 			for b.Loop() {
 				if done+len(records) > n {
 					b.StopTimer()
-					table.v4.clear()
-					table.v6.clear()
+					dst = table.Drain(dst[:0], plainHosts{})
 					done = 0
 					b.StartTimer()
 				}

@@ -5,7 +5,6 @@ import (
 	"math/bits"
 
 	"github.com/flowhound/flowhound/internal/flow"
-	"github.com/flowhound/flowhound/internal/huge"
 )
 
 // protoTCP is IANA's protocol number of TCP.
@@ -35,7 +34,8 @@ type slot[K comparable] struct {
 
 // add counts one record that side from sent, and reports whether it is the
 // contact's first.
-func (s *slot[K]) add(r *flow.Record, from int, baseMS int64) (fresh bool) {
+func (s *slot[K]) add(r *flow.Record, from uint8, baseMS int64) (fresh bool) {
+	from &= 1 // no bounds to check
 	first, last := offset(r.StartMS, baseMS), offset(r.EndMS, baseMS)
 	if s.flows == [2]uint32{} {
 		s.first, s.last = first, last
@@ -52,9 +52,14 @@ func (s *slot[K]) add(r *flow.Record, from int, baseMS int64) (fresh bool) {
 	}
 	s.flags |= r.TCPFlags
 	// The called side is the one with the lower port; its ACK shows that it
-	// took part. Equal ports do not tell who called.
-	if r.Proto == protoTCP && r.TCPFlags&flow.TCPAck != 0 && r.SrcPort < r.DstPort {
-		s.flows[0] |= answered
+	// took part. Equal ports do not tell who called. Who sent is a coin's toss
+	// to a branch predictor, so that it is no branch.
+	answer := uint32(0)
+	if r.SrcPort < r.DstPort {
+		answer = answered
+	}
+	if r.Proto == protoTCP && r.TCPFlags&flow.TCPAck != 0 {
+		s.flows[0] |= answer
 	}
 	return fresh
 }
@@ -82,61 +87,4 @@ func addSaturating(a, b uint64) uint64 {
 		return math.MaxUint64
 	}
 	return sum
-}
-
-// table is an open-addressed hash table with linear probing. An eighth of it
-// always stays free, so that a probe ends.
-type table[K comparable] struct {
-	slots []slot[K]
-	shift uint // of a hash, to get a slot's index
-	used  int
-}
-
-func (t *table[K]) init(n int) {
-	log := bits.Len(uint(max(n, 256) - 1))
-	t.slots = huge.Make[slot[K]](1 << log)
-	t.shift = uint(64 - log)
-}
-
-// find returns the slot of (k, s), a free one marked with them if there was
-// none. The caller adds at least one flow.
-func (t *table[K]) find(hash uint64, k K, s flow.Slice) *slot[K] {
-	mask := uint64(len(t.slots) - 1)
-	for i := hash >> t.shift; ; i++ {
-		p := &t.slots[i&mask]
-		if p.flows == [2]uint32{} {
-			p.key, p.slice = k, s
-			t.used++
-			return p
-		}
-		if p.key == k && p.slice == s {
-			return p
-		}
-	}
-}
-
-// has reports whether (k, s) has a slot.
-func (t *table[K]) has(hash uint64, k K, s flow.Slice) bool {
-	mask := uint64(len(t.slots) - 1)
-	for i := hash >> t.shift; ; i++ {
-		p := &t.slots[i&mask]
-		if p.flows == [2]uint32{} {
-			return false
-		}
-		if p.key == k && p.slice == s {
-			return true
-		}
-	}
-}
-
-// room reports whether n more contacts fit.
-func (t *table[K]) room(n int) bool { return t.used+n <= len(t.slots)/8*7 }
-
-func (t *table[K]) full() bool { return t.used >= len(t.slots)/4*3 }
-
-func (t *table[K]) fill() float64 { return float64(t.used) / float64(len(t.slots)) }
-
-func (t *table[K]) clear() {
-	clear(t.slots)
-	t.used = 0
 }

@@ -1,9 +1,9 @@
 // Package contact collects flow records into contacts: per unordered pair of
 // addresses and slice, what each side sent to the other. A table is fixed in
 // size and asks for an early flush long before it is full; it never drops or
-// merges a contact to make room. The layout and the two-pass update are those
-// measured in notes/collector.md §2.4: one cache line per IPv4 contact, and
-// the misses of 64 records in flight at once.
+// merges a contact to make room. The layout and the update in passes follow
+// the measurements of notes/collector.md §2.4: one cache line per IPv4 contact,
+// and the misses of 64 records in flight at once.
 package contact
 
 import (
@@ -15,7 +15,7 @@ import (
 )
 
 // wide is the number of records whose slots are touched before the first of
-// them is updated.
+// them is updated: as many as a word has bits.
 const wide = 64
 
 // maxRecords bounds the records of one window, so that the flow counts of a
@@ -25,7 +25,7 @@ const maxRecords = 1<<30 - 1
 // Config are the sizes of a [Table].
 type Config struct {
 	// IPv4 and IPv6 are the numbers of slots, rounded up to powers of two, at
-	// least 256. An IPv4 slot takes 64 bytes, an IPv6 slot 88.
+	// least 256. An IPv4 slot takes 65 bytes, an IPv6 slot 89.
 	IPv4, IPv6 int
 	// Seed keys the hash, so that nobody can choose addresses that collide.
 	Seed [2]uint64
@@ -40,22 +40,11 @@ type Table struct {
 	baseMS  int64 // times in slots are relative to it
 	records uint64
 
-	fresh  []int32 // records of the last Add that began a contact
-	pend   [wide]pending
-	hashes [wide]uint64
-	sink   uint64       // keeps the touching loads alive
-	addrs  [2]flow.Addr // of the contact being drained
+	fresh []int32      // records of the last Add that began a contact
+	addrs [2]flow.Addr // of the contact being drained
 }
 
 type key6 [4]uint64
-
-// pending is one record between the two passes.
-type pending struct {
-	key4 uint64
-	key6 key6
-	from int // 0: the lower address sent, 1: the higher one
-	is4  bool
-}
 
 // New returns an empty table.
 func New(cfg Config) *Table {
@@ -82,64 +71,36 @@ func (t *Table) Add(records []flow.Record, slices []flow.Slice) int {
 		if !t.v4.room(n) || !t.v6.room(n) || t.records+uint64(n) > maxRecords {
 			break
 		}
-		t.prepare(records[done:done+n], slices[done:done+n])
-		t.touch(n)
-		t.update(records[done:done+n], slices[done:done+n], int32(done))
+		fresh := t.add(records[done:done+n], slices[done:done+n])
+		for ; fresh != 0; fresh &= fresh - 1 {
+			t.fresh = append(t.fresh, int32(done+bits.TrailingZeros64(fresh)))
+		}
 		t.records += uint64(n)
 		done += n
 	}
 	return done
 }
 
-// prepare computes the keys and hashes of up to wide records.
+// add adds up to wide records and returns the set of those that began a
+// contact.
+func (t *Table) add(records []flow.Record, slices []flow.Slice) (fresh uint64) {
+	t.prepare(records, slices)
+	return t.v4.add(records, slices, t.baseMS) | t.v6.add(records, slices, t.baseMS)
+}
+
+// prepare hands up to wide records to the tables of their kinds.
 func (t *Table) prepare(records []flow.Record, slices []flow.Slice) {
 	for i := range records {
-		r, p := &records[i], &t.pend[i]
-		p.is4 = r.Src.Is4() && r.Dst.Is4()
-		if p.is4 {
-			a, b := binary.BigEndian.Uint32(r.Src[12:]), binary.BigEndian.Uint32(r.Dst[12:])
-			p.from = 0
-			if a > b {
-				a, b, p.from = b, a, 1
-			}
-			p.key4 = uint64(a)<<32 | uint64(b)
-			t.hashes[i] = t.hash4(p.key4, slices[i])
-			continue
-		}
-		p.key6, p.from = pairKey6(&r.Src, &r.Dst)
-		t.hashes[i] = t.hash6(&p.key6, slices[i])
-	}
-}
-
-// touch loads the first slot of each of n records. The loop is as short as can
-// be, because the cache misses overlap only within the processor's window of
-// some hundred instructions.
-func (t *Table) touch(n int) {
-	v4, shift, sink := t.v4.slots, t.v4.shift, uint64(0)
-	for _, h := range t.hashes[:n] {
-		sink += uint64(v4[h>>shift].slice)
-	}
-	t.sink += sink
-	if t.v6.used == 0 {
-		return
-	}
-	for i, h := range t.hashes[:n] {
-		if !t.pend[i].is4 {
-			t.sink += uint64(t.v6.slots[h>>t.v6.shift].slice)
-		}
-	}
-}
-
-func (t *Table) update(records []flow.Record, slices []flow.Slice, first int32) {
-	for i := range records {
-		p, fresh := &t.pend[i], false
-		if p.is4 {
-			fresh = t.v4.find(t.hashes[i], p.key4, slices[i]).add(&records[i], p.from, t.baseMS)
+		if r := &records[i]; r.Src.Is4() && r.Dst.Is4() {
+			p := &t.v4.pend[t.v4.n&(wide-1)]
+			t.v4.n++
+			p.key, p.from = pairKey4(&r.Src, &r.Dst)
+			p.hash, p.record = t.hash4(p.key, slices[i]), uint8(i)
 		} else {
-			fresh = t.v6.find(t.hashes[i], p.key6, slices[i]).add(&records[i], p.from, t.baseMS)
-		}
-		if fresh {
-			t.fresh = append(t.fresh, first+int32(i))
+			p := &t.v6.pend[t.v6.n&(wide-1)]
+			t.v6.n++
+			p.key, p.from = pairKey6(&r.Src, &r.Dst)
+			p.hash, p.record = t.hash6(&p.key, slices[i]), uint8(i)
 		}
 	}
 }
@@ -152,16 +113,12 @@ func (t *Table) Fresh() []int32 { return t.fresh }
 // reports whether it is. Both slices have one element.
 func (t *Table) AddKnown(records []flow.Record, slices []flow.Slice) bool {
 	t.prepare(records[:1], slices[:1])
-	p, known := &t.pend[0], false
-	if p.is4 {
-		known = t.v4.has(t.hashes[0], p.key4, slices[0])
-	} else {
-		known = t.v6.has(t.hashes[0], p.key6, slices[0])
-	}
+	known := t.v4.n > 0 && t.v4.has(&t.v4.pend[0], slices[0]) || t.v6.n > 0 && t.v6.has(&t.v6.pend[0], slices[0])
+	t.v4.n, t.v6.n = 0, 0
 	if !known || t.records == maxRecords {
 		return false
 	}
-	t.update(records[:1], slices[:1], 0)
+	t.add(records[:1], slices[:1])
 	t.records++
 	return true
 }
@@ -194,26 +151,28 @@ type Hosts interface {
 func (t *Table) Drain(dst []flow.Contact, hosts Hosts) []flow.Contact {
 	var c *flow.Contact
 	for i := 0; t.v4.used > 0; i++ {
-		if s := &t.v4.slots[i]; s.flows != [2]uint32{} {
+		if t.v4.tags[i] != 0 {
+			s := &t.v4.slots[i]
 			dst, c = extend(dst)
 			setAddr4(&t.addrs[0], s.key>>32)
 			setAddr4(&t.addrs[1], s.key)
 			hosts.Name(&c.Local, &t.addrs[0])
 			hosts.Name(&c.Remote, &t.addrs[1])
 			s.tell(c, t.baseMS)
-			*s = slot[uint64]{}
+			*s, t.v4.tags[i] = slot[uint64]{}, 0
 			t.v4.used--
 		}
 	}
 	for i := 0; t.v6.used > 0; i++ {
-		if s := &t.v6.slots[i]; s.flows != [2]uint32{} {
+		if t.v6.tags[i] != 0 {
+			s := &t.v6.slots[i]
 			dst, c = extend(dst)
 			setAddr6(&t.addrs[0], s.key[0], s.key[1])
 			setAddr6(&t.addrs[1], s.key[2], s.key[3])
 			hosts.Name(&c.Local, &t.addrs[0])
 			hosts.Name(&c.Remote, &t.addrs[1])
 			s.tell(c, t.baseMS)
-			*s = slot[key6]{}
+			*s, t.v6.tags[i] = slot[key6]{}, 0
 			t.v6.used--
 		}
 	}
@@ -239,9 +198,18 @@ func mix(a, b uint64) uint64 {
 	return hi ^ lo
 }
 
-// pairKey6 returns both addresses, the lower one first, and which of them
-// sent.
-func pairKey6(src, dst *flow.Addr) (k key6, from int) {
+// pairKey4 returns both addresses, the lower one first, and which of them
+// sent, without a branch that half of all records would take.
+func pairKey4(src, dst *flow.Addr) (k uint64, from uint8) {
+	a, b := binary.BigEndian.Uint32(src[12:]), binary.BigEndian.Uint32(dst[12:])
+	if a > b {
+		from = 1
+	}
+	return uint64(min(a, b))<<32 | uint64(max(a, b)), from
+}
+
+// pairKey6 does the same for IPv6.
+func pairKey6(src, dst *flow.Addr) (k key6, from uint8) {
 	s0, s1 := binary.BigEndian.Uint64(src[:]), binary.BigEndian.Uint64(src[8:])
 	d0, d1 := binary.BigEndian.Uint64(dst[:]), binary.BigEndian.Uint64(dst[8:])
 	if s0 > d0 || s0 == d0 && s1 > d1 {

@@ -4,6 +4,7 @@
 package flow
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 )
@@ -27,7 +28,7 @@ func (a Addr) NetIP() netip.Addr { return netip.AddrFrom16(a).Unmap() }
 
 // Is4 reports whether a is an IPv4 address in its mapped form.
 func (a Addr) Is4() bool {
-	return a[0]|a[1]|a[2]|a[3]|a[4]|a[5]|a[6]|a[7]|a[8]|a[9] == 0 && a[10]&a[11] == 0xff
+	return binary.LittleEndian.Uint64(a[:8]) == 0 && binary.BigEndian.Uint32(a[8:12]) == 0xffff
 }
 
 // IsZero reports whether no byte of a is set: no address was decoded.

@@ -59,7 +59,7 @@ func (s *Sources) rows() []row {
 // collector of one worker to hold.
 func capMiB() float64 {
 	c := collector.DefaultConfig()
-	tables := 2 * (64*c.Contacts + 88*c.ContactsIPv6)
+	tables := 2 * (65*c.Contacts + 89*c.ContactsIPv6)
 	return float64(tables+decode.MaxTemplateBytes+decode.MaxHeldBytes+144*c.Queue) / (1 << 20)
 }
 
