@@ -66,6 +66,7 @@ type Collector struct {
 	access    atomic.Pointer[access]
 	refused   refusedRing
 	early     chan struct{}
+	ahead     chan chan<- struct{} // asks the flusher for a flush, by its window's done
 	queue     *queue
 	publisher *publisher
 	firstCome *firstCome // nil in the other modes
@@ -88,8 +89,8 @@ type Collector struct {
 	stopReceiving         context.CancelFunc
 	stopPublishing        context.CancelFunc
 	receivers             sync.WaitGroup
-	flusher, writer       sync.WaitGroup
-	keeper                sync.WaitGroup
+	flusher, keeper       sync.WaitGroup
+	written               chan struct{} // closed when the publisher has ended
 	stopFlusher           chan struct{}
 	stopOnce              sync.Once
 	stopErr               error
@@ -118,9 +119,11 @@ func New(cfg Config, deps Deps) (*Collector, error) {
 	c := &Collector{
 		cfg: cfg, deps: deps,
 		early:       make(chan struct{}, 1),
+		ahead:       make(chan chan<- struct{}),
 		queue:       newQueue(cfg.Queue),
 		windows:     make(chan *window, 2),
 		stopFlusher: make(chan struct{}),
+		written:     make(chan struct{}),
 		failed:      make(chan error, 1),
 	}
 	a, err := newAccess(cfg.Exporters)
@@ -158,53 +161,6 @@ func (c *Collector) fail(err error) {
 
 // Failed yields the error that ended the collector on its own, once.
 func (c *Collector) Failed() <-chan error { return c.failed }
-
-// Stop ends receiving, writes every contact received into the log and commits
-// it, until ctx ends. It may be called twice, and after a failed Start.
-func (c *Collector) Stop(ctx context.Context) error {
-	c.stopOnce.Do(func() { c.stopErr = c.stop(ctx) })
-	return c.stopErr
-}
-
-func (c *Collector) stop(ctx context.Context) error {
-	c.mu.Lock()
-	running := c.running
-	c.mu.Unlock()
-	if !running {
-		c.closeKafka()
-		if c.input != nil {
-			return errors.Join(c.input.Close(), c.closeSessions())
-		}
-		return nil
-	}
-	c.stopReceiving()
-	c.receivers.Wait()
-	close(c.stopFlusher)
-	c.flusher.Wait()
-	c.keeper.Wait()
-	release := context.AfterFunc(ctx, c.stopPublishing)
-	defer release()
-	c.writer.Wait()
-	c.closeKafka() // after the last commit that it is to know of
-	c.stopPublishing()
-	c.publisher.far.close()
-	err := errors.Join(c.unwritten(), c.input.Close())
-	commit, _, _ := c.publisher.state()
-	c.deps.Logger.Info("collector stopped", "name", c.cfg.Name, "incarnation", commit.Incarnation,
-		"flush", commit.Flush, "ended", commit.Ended)
-	return err
-}
-
-// unwritten returns an error if the publisher ended with something left.
-func (c *Collector) unwritten() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.writeErr == nil {
-		return nil
-	}
-	windows, contacts := c.queue.depth()
-	return fmt.Errorf("collector: the last flush and %d more with %d contacts are not in the log: %w", windows, contacts, c.writeErr)
-}
 
 // Reload takes over exporters, seeds and the certificates of sessions from
 // cfg; everything else needs a restart. After an error the old exporters and

@@ -68,6 +68,34 @@ func TestStopWritesEverything(t *testing.T) {
 	})
 }
 
+// While a stopping collector writes its last big flush, it goes on receiving.
+func TestStopReceivesWhileItWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := startRig(t, setup{})
+		one := r.v5("192.0.2.1", record{src: "10.0.0.1", dst: "10.0.0.2"})
+		r.sources[0].feed(one)
+		writing, more := make(chan struct{}), make(chan struct{})
+		r.log.setFault(func(_ int, op string) fault {
+			if op == "sync" && more != nil {
+				close(writing)
+				<-more
+				more = nil
+			}
+			return works
+		})
+		go func() {
+			<-writing
+			r.sources[0].feed(one, one)
+			close(more)
+		}()
+		r.stop()
+		if got := r.metric("committed_records_total"); got != 3 {
+			t.Errorf("%v records in the log, want the one before and the two while Stop wrote it", got)
+		}
+		r.conserved()
+	})
+}
+
 func TestStopSaysWhatIsNotWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := startRig(t, setup{})

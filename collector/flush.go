@@ -29,18 +29,20 @@ type flushCounts struct {
 }
 
 // flushLoop takes the workers' tables every Config.Flush, early when one is
-// full, and a last time when stop is closed.
+// full or somebody asks, and a last time when stop is closed.
 func (c *Collector) flushLoop(stop <-chan struct{}) {
 	tick := time.NewTicker(c.cfg.Flush)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			c.flush(atInterval)
+			c.flush(atInterval, nil)
 		case <-c.early:
-			c.flush(whenFull)
+			c.flush(whenFull, nil)
+		case done := <-c.ahead:
+			c.flush(atStop, done)
 		case <-stop:
-			c.flush(atStop)
+			c.flush(atStop, nil)
 			c.queue.close()
 			return
 		}
@@ -48,13 +50,14 @@ func (c *Collector) flushLoop(stop <-chan struct{}) {
 }
 
 // flush takes what the workers have collected and queues it as one window. It
-// never waits for the log. A window without contacts is queued only if it ends
-// a slice.
-func (c *Collector) flush(why trigger) {
+// never waits for the log: done, where it is not nil, is closed when the window
+// is in it. A window without contacts is queued only if it ends a slice.
+func (c *Collector) flush(why trigger, done chan<- struct{}) {
 	now := c.deps.Now()
 	nowMS := now.UnixMilli()
 	ended, ends := c.nextEnded(nowMS, now.Sub(c.started).Milliseconds())
 	w := c.collect(ended, nowMS)
+	w.done = done
 
 	c.mu.Lock()
 	c.flushed.flushes[why]++
@@ -142,6 +145,9 @@ func (c *Collector) emptyWindow() *window {
 
 // release keeps a window's memory for the next one.
 func (c *Collector) release(w *window) {
+	if w.done != nil {
+		close(w.done)
+	}
 	w.contacts = w.contacts[:0]
 	select {
 	case c.windows <- w:

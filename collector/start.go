@@ -163,7 +163,8 @@ func (c *Collector) run() {
 	}
 	c.keeper.Go(func() { c.templates.run(c.stopFlusher, c.workers) })
 	c.flusher.Go(func() { c.flushLoop(c.stopFlusher) })
-	c.writer.Go(func() {
+	go func() {
+		defer close(c.written)
 		err := c.publisher.run(c.publishing, c.queue)
 		if err != nil {
 			c.fail(err)
@@ -171,7 +172,7 @@ func (c *Collector) run() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.writeErr = err
-	})
+	}()
 	c.mu.Lock()
 	c.running = true
 	c.mu.Unlock()

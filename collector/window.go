@@ -20,6 +20,7 @@ type window struct {
 	atMS       int64           // when it was taken, Unix milliseconds
 	fromKafka  bool            // some of the records are
 	position   *kafka.Position // behind Kafka's messages in this and all windows before, nil for none
+	done       chan<- struct{} // closed when the window is in the log, or dropped; nil if nobody waits
 }
 
 // grow makes room for n more contacts.
