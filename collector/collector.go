@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,10 +44,8 @@ type Deps struct {
 	Logger     *slog.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Files are sockets that the service manager opened, instead of
-	// Config.Listen. The caller may close them after Start.
-	Files []*os.File
-	// Input replaces the sockets altogether, in tests and replays.
+	// Input is what Listen opened before, or what replaces sockets in tests and
+	// replays; the collector closes it. nil means that Start listens.
 	Input Input
 }
 
@@ -212,8 +209,3 @@ func (c *Collector) setNaming(p *pseudonym.Permuter) {
 	defer c.mu.Unlock()
 	c.naming = p
 }
-
-// sockets makes listen's sockets an Input.
-type sockets struct{ *listen.Sockets }
-
-func (s sockets) Source(i int) Source { return s.Worker(i) }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 
 	"github.com/flowhound/flowhound/collector/contact"
 	"github.com/flowhound/flowhound/collector/decode"
@@ -14,6 +15,28 @@ import (
 	"github.com/flowhound/flowhound/collector/pseudonym"
 	"github.com/flowhound/flowhound/internal/flow"
 )
+
+// Listen opens the sockets of a collector, or takes those over that the service
+// manager opened for this process, which the caller may close then. Packets
+// wait in them from now on, so that a process that listens first of all loses
+// none while its log and its collector start.
+func Listen(cfg Config, files []*os.File) (Input, error) {
+	addresses := cfg.Listen
+	if len(files) > 0 {
+		addresses = nil // the service manager says where to listen
+	}
+	s, err := listen.Open(listen.Config{Addresses: addresses, Workers: cfg.Workers,
+		ReceiveBuffer: cfg.ReceiveBuffer, Files: files})
+	if err != nil {
+		return nil, err
+	}
+	return sockets{s}, nil
+}
+
+// sockets makes listen's sockets an Input.
+type sockets struct{ *listen.Sockets }
+
+func (s sockets) Source(i int) Source { return s.Worker(i) }
 
 // Start reads the keys (creating them the first time), takes this name's next
 // incarnation in the log, opens the sockets and begins to receive. ctx bounds
@@ -78,16 +101,10 @@ func (c *Collector) openKeys() (*pseudonym.KeyFile, error) {
 func (c *Collector) open() error {
 	c.input = c.deps.Input
 	if c.input == nil {
-		addresses := c.cfg.Listen
-		if len(c.deps.Files) > 0 {
-			addresses = nil // the service manager says where to listen
-		}
-		s, err := listen.Open(listen.Config{Addresses: addresses, Workers: c.cfg.Workers,
-			ReceiveBuffer: c.cfg.ReceiveBuffer, Files: c.deps.Files})
-		if err != nil {
+		var err error
+		if c.input, err = Listen(c.cfg, nil); err != nil {
 			return err
 		}
-		c.input = sockets{s}
 	}
 	a := c.access.Load()
 	if a.open {

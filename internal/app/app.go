@@ -57,6 +57,7 @@ type App struct {
 	http      *httpServer
 	log       atomic.Pointer[feed.Log]
 	forwarder atomic.Pointer[feed.Forwarder] // of CollectorOnly
+	input     collector.Input                // from the start of the sockets on, to the collector's
 	collector atomic.Pointer[collector.Collector]
 	detector  atomic.Pointer[detector.Detector]
 	// What the parts that are made during the start will report.
@@ -93,23 +94,27 @@ func (a *App) Process() *lifecycle.Process {
 	return p
 }
 
-// parts returns the parts in the order of their start. HTTP comes first: it
-// finds a second appliance on the box before anything is touched, and tells
-// what is still starting.
+// parts returns the parts in the order of their start; they stop in the reverse
+// order. HTTP comes first: it finds a second appliance on the box before
+// anything is touched, and tells what is still starting. Then packets begin to
+// wait in the sockets, and the collector starts before the detector, which may
+// take long to load its snapshot, and to write it at the end: over a restart
+// few packets find nobody who listens.
 func (a *App) parts() []lifecycle.Part {
 	parts := []lifecycle.Part{
 		{Name: "state", Start: a.prepare},
 		{Name: "http", Start: a.http.start, Stop: a.http.stop, Failed: a.http.group.Failed()},
-		{Name: "log", Start: a.startLog, Stop: a.stopLog},
 	}
-	if a.role == CollectorOnly {
-		parts = append(parts, lifecycle.Part{Name: "forwarder", Start: a.startForwarder, Stop: a.stopForwarder, Failed: a.forwarderFailed})
-	} else {
-		parts = append(parts, lifecycle.Part{Name: "detector", Start: a.startDetector, Stop: a.stopDetector})
+	add := func(wanted bool, p lifecycle.Part) {
+		if wanted {
+			parts = append(parts, p)
+		}
 	}
-	if a.role != DetectorOnly {
-		parts = append(parts, lifecycle.Part{Name: "collector", Start: a.startCollector, Stop: a.stopCollector, Failed: a.collectorFailed})
-	}
+	add(a.role != DetectorOnly, lifecycle.Part{Name: "sockets", Start: a.listen, Stop: a.closeSockets})
+	add(true, lifecycle.Part{Name: "log", Start: a.startLog, Stop: a.stopLog})
+	add(a.role == CollectorOnly, lifecycle.Part{Name: "forwarder", Start: a.startForwarder, Stop: a.stopForwarder, Failed: a.forwarderFailed})
+	add(a.role != DetectorOnly, lifecycle.Part{Name: "collector", Start: a.startCollector, Stop: a.stopCollector, Failed: a.collectorFailed})
+	add(a.role != CollectorOnly, lifecycle.Part{Name: "detector", Start: a.startDetector, Stop: a.stopDetector})
 	return parts
 }
 
@@ -129,6 +134,19 @@ func (a *App) prepare(context.Context) error {
 		return fmt.Errorf("state_dir: %w", err)
 	}
 	return os.Remove(probe)
+}
+
+func (a *App) listen(context.Context) (err error) {
+	a.input, err = collector.Listen(a.cfg.Collector, a.deps.Sockets)
+	return err
+}
+
+// closeSockets is for a start that failed before the collector had them.
+func (a *App) closeSockets(context.Context) error {
+	if a.input == nil {
+		return nil
+	}
+	return a.input.Close()
 }
 
 func (a *App) startLog(ctx context.Context) error {
@@ -184,7 +202,7 @@ func (a *App) stopDetector(ctx context.Context) error {
 
 func (a *App) startCollector(ctx context.Context) error {
 	c, err := collector.New(a.cfg.Collector, collector.Deps{
-		Log: a.log.Load(), Registerer: a.registry, Logger: a.deps.Logger, Files: a.deps.Sockets,
+		Log: a.log.Load(), Registerer: a.registry, Logger: a.deps.Logger, Input: a.input,
 	})
 	if err != nil {
 		return err

@@ -39,29 +39,31 @@ func readAccount(output string) (a account, err error) {
 // ends. It listens on address, or on files, the sockets of a service manager.
 // It writes to w when it is ready and, at its end, what it took.
 func Receive(ctx context.Context, address, dir string, files []*os.File, w io.Writer) (err error) {
+	cfg := collector.DefaultConfig()
+	cfg.Listen = []string{address}
+	input, err := collector.Listen(cfg, files)
+	if err != nil {
+		return fmt.Errorf("receive: %w", err)
+	}
+	defer input.Close()
+	for _, f := range files {
+		_ = f.Close() // Listen has duplicated them
+	}
 	log, err := openLog(ctx, dir)
 	if err != nil {
 		return fmt.Errorf("receive: %w", err)
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	count := &counted{Log: log}
-	cfg := collector.DefaultConfig()
-	cfg.Listen = []string{address}
-	if len(files) > 0 {
-		cfg.Listen = nil
-	}
 	cfg.Keys.File = filepath.Join(dir, "keys")
 	cfg.Templates.File = filepath.Join(dir, "templates")
-	c, err := collector.New(cfg, collector.Deps{Log: count, Files: files,
+	c, err := collector.New(cfg, collector.Deps{Log: count, Input: input,
 		Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return fmt.Errorf("receive: %w", err)
 	}
 	if err := c.Start(ctx); err != nil {
 		return fmt.Errorf("receive: %w", errors.Join(err, stop(c)))
-	}
-	for _, f := range files {
-		_ = f.Close() // Start has duplicated them
 	}
 	_, _ = fmt.Fprintln(w, "ready")
 	<-ctx.Done()
