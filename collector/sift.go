@@ -115,9 +115,13 @@ func (s *sift) one(records []flow.Record, n, at, end int, slices []flow.Slice, n
 }
 
 func (s *sift) filter(r *flow.Record) filterReason {
-	src, dst := s.class(&r.Src), s.class(&r.Dst)
-	if src|dst != keep {
-		return max(src, dst)
+	// Nearly all records are of two IPv4 addresses that one byte each tells to
+	// be hosts.
+	ordinary := r.Src.Is4() && r.Dst.Is4() && classes4[r.Src[12]]|classes4[r.Dst[12]] == keep
+	if !ordinary || len(s.ignore) > 0 {
+		if src, dst := s.class(&r.Src), s.class(&r.Dst); src|dst != keep {
+			return max(src, dst)
+		}
 	}
 	if r.Src == r.Dst {
 		return filterSameHost
