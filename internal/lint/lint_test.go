@@ -123,6 +123,7 @@ func TestForeign(t *testing.T) {
 		"collector/testdata/broken.go": {Data: []byte("not Go")},
 		"bin/flowhound":                {Data: []byte("x")},
 		".git/config":                  {Data: []byte("x")},
+		"collector/sub/.git":           {Data: []byte("x")}, // of a worktree
 	})
 	if err != nil {
 		t.Fatal(err)

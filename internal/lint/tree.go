@@ -43,7 +43,7 @@ type File struct {
 }
 
 // ignored are the directories that are not part of the source: built things
-// and git's own.
+// and git's own, which is a file in a worktree.
 var ignored = []string{".git", "bin", "node_modules"}
 
 // Load reads the tree in fsys. A Go file that does not parse is an error.
@@ -53,8 +53,10 @@ func Load(fsys fs.FS) (*Tree, error) {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && slices.Contains(ignored, d.Name()):
-			return fs.SkipDir
+		case slices.Contains(ignored, d.Name()):
+			if d.IsDir() {
+				return fs.SkipDir
+			}
 		case d.Type().IsRegular():
 			t.Files = append(t.Files, p)
 		}
