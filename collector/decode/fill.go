@@ -31,12 +31,9 @@ func mapped4(a *flow.Addr, v uint32) {
 	binary.BigEndian.PutUint32(a[12:], v)
 }
 
-// column is where the field of an op lies in each record of a chunk.
-type column struct {
-	b      []byte // from the first record's field on
-	stride int
-	shift  uint8
-}
+// column are the bytes of a set from an op's field in the first record of a
+// chunk on. The others lie stride bytes apart each.
+type column []byte
 
 // fill runs the ops of t over records that lie stride bytes apart in b; the
 // segments of the first begin at bases. Ops are the outer loop: what an op
@@ -45,153 +42,185 @@ type column struct {
 // not inlined, which would spill them: that costs a third of the speed.
 func (c *columns) fill(recs []flow.Record, t *template.Template, b []byte, bases []int, stride int) {
 	for _, op := range t.Ops {
-		f := column{b[bases[op.Segment]+int(op.Offset):], stride, op.Shift}
+		f := column(b[bases[op.Segment]+int(op.Offset):])
 		switch op.Slot {
 		case template.Src4:
-			f.src4(recs)
+			f.src4(recs, stride)
 		case template.Dst4:
-			f.dst4(recs)
+			f.dst4(recs, stride)
 		case template.Src6:
-			f.src6(recs)
+			f.src6(recs, stride)
 		case template.Dst6:
-			f.dst6(recs)
+			f.dst6(recs, stride)
 		case template.SrcPort:
-			f.srcPort(recs)
+			f.srcPort(recs, stride, op.Shift)
 		case template.DstPort:
-			f.dstPort(recs)
+			f.dstPort(recs, stride, op.Shift)
 		case template.Proto:
-			f.proto(recs)
+			f.proto(recs, stride, op.Shift)
 		case template.TCPFlags:
-			f.tcpFlags(recs)
+			f.tcpFlags(recs, stride, op.Shift)
 		case template.Bytes:
-			f.bytes(recs)
+			f.bytes(recs, stride, op.Shift)
 		case template.Packets:
-			f.packets(recs)
+			f.packets(recs, stride, op.Shift)
 		case template.InIf:
-			f.inIf(recs)
+			f.inIf(recs, stride, op.Shift)
 		case template.OutIf:
-			f.outIf(recs)
+			f.outIf(recs, stride, op.Shift)
 		case template.Direction:
-			f.direction(recs)
+			f.direction(recs, stride, op.Shift)
 		case template.Start:
-			f.start(recs)
+			f.start(recs, stride, op.Shift)
 		case template.End:
-			f.end(recs)
+			f.end(recs, stride, op.Shift)
 		default:
-			f.values(c.of(op.Slot)[:len(recs)])
+			f.values(c.of(op.Slot)[:len(recs)], stride, op.Shift)
 		}
 	}
 }
 
 //go:noinline
-func (f column) src4(recs []flow.Record) {
+func (f column) src4(recs []flow.Record, stride int) {
+	off := 0
 	for i := range recs {
-		mapped4(&recs[i].Src, uint32(load(f.b, i*f.stride)>>32))
+		mapped4(&recs[i].Src, uint32(load(f, off)>>32))
+		off += stride
 	}
 }
 
 //go:noinline
-func (f column) dst4(recs []flow.Record) {
+func (f column) dst4(recs []flow.Record, stride int) {
+	off := 0
 	for i := range recs {
-		mapped4(&recs[i].Dst, uint32(load(f.b, i*f.stride)>>32))
+		mapped4(&recs[i].Dst, uint32(load(f, off)>>32))
+		off += stride
 	}
 }
 
 //go:noinline
-func (f column) src6(recs []flow.Record) {
+func (f column) src6(recs []flow.Record, stride int) {
+	off := 0
 	for i := range recs {
-		address6(&recs[i].Src, f.b, i*f.stride)
+		address6(&recs[i].Src, f, off)
+		off += stride
 	}
 }
 
 //go:noinline
-func (f column) dst6(recs []flow.Record) {
+func (f column) dst6(recs []flow.Record, stride int) {
+	off := 0
 	for i := range recs {
-		address6(&recs[i].Dst, f.b, i*f.stride)
+		address6(&recs[i].Dst, f, off)
+		off += stride
 	}
 }
 
 //go:noinline
-func (f column) srcPort(recs []flow.Record) {
+func (f column) srcPort(recs []flow.Record, stride int, shift uint8) {
+	off := 0
 	for i := range recs {
-		recs[i].SrcPort = uint16(load(f.b, i*f.stride) >> (f.shift & 63))
+		recs[i].SrcPort = uint16(load(f, off) >> (shift & 63))
+		off += stride
 	}
 }
 
 //go:noinline
-func (f column) dstPort(recs []flow.Record) {
+func (f column) dstPort(recs []flow.Record, stride int, shift uint8) {
+	off := 0
 	for i := range recs {
-		recs[i].DstPort = uint16(load(f.b, i*f.stride) >> (f.shift & 63))
+		recs[i].DstPort = uint16(load(f, off) >> (shift & 63))
+		off += stride
 	}
 }
 
 //go:noinline
-func (f column) proto(recs []flow.Record) {
+func (f column) proto(recs []flow.Record, stride int, shift uint8) {
+	off := 0
 	for i := range recs {
-		recs[i].Proto = uint8(load(f.b, i*f.stride) >> (f.shift & 63))
+		recs[i].Proto = uint8(load(f, off) >> (shift & 63))
+		off += stride
 	}
 }
 
 //go:noinline
-func (f column) tcpFlags(recs []flow.Record) {
+func (f column) tcpFlags(recs []flow.Record, stride int, shift uint8) {
+	off := 0
 	for i := range recs {
-		recs[i].TCPFlags = uint8(load(f.b, i*f.stride) >> (f.shift & 63))
+		recs[i].TCPFlags = uint8(load(f, off) >> (shift & 63))
+		off += stride
 	}
 }
 
 //go:noinline
-func (f column) inIf(recs []flow.Record) {
+func (f column) inIf(recs []flow.Record, stride int, shift uint8) {
+	off := 0
 	for i := range recs {
-		recs[i].InIf = uint32(load(f.b, i*f.stride) >> (f.shift & 63))
+		recs[i].InIf = uint32(load(f, off) >> (shift & 63))
+		off += stride
 	}
 }
 
 //go:noinline
-func (f column) outIf(recs []flow.Record) {
+func (f column) outIf(recs []flow.Record, stride int, shift uint8) {
+	off := 0
 	for i := range recs {
-		recs[i].OutIf = uint32(load(f.b, i*f.stride) >> (f.shift & 63))
+		recs[i].OutIf = uint32(load(f, off) >> (shift & 63))
+		off += stride
 	}
 }
 
 //go:noinline
-func (f column) direction(recs []flow.Record) {
+func (f column) direction(recs []flow.Record, stride int, shift uint8) {
+	off := 0
 	for i := range recs {
-		recs[i].Direction = uint8(load(f.b, i*f.stride) >> (f.shift & 63))
+		recs[i].Direction = uint8(load(f, off) >> (shift & 63))
+		off += stride
 	}
 }
 
 //go:noinline
-func (f column) start(recs []flow.Record) {
+func (f column) start(recs []flow.Record, stride int, shift uint8) {
+	off := 0
 	for i := range recs {
-		recs[i].StartMS = int64(load(f.b, i*f.stride) >> (f.shift & 63))
+		recs[i].StartMS = int64(load(f, off) >> (shift & 63))
+		off += stride
 	}
 }
 
 //go:noinline
-func (f column) end(recs []flow.Record) {
+func (f column) end(recs []flow.Record, stride int, shift uint8) {
+	off := 0
 	for i := range recs {
-		recs[i].EndMS = int64(load(f.b, i*f.stride) >> (f.shift & 63))
+		recs[i].EndMS = int64(load(f, off) >> (shift & 63))
+		off += stride
 	}
 }
 
 //go:noinline
-func (f column) bytes(recs []flow.Record) {
+func (f column) bytes(recs []flow.Record, stride int, shift uint8) {
+	off := 0
 	for i := range recs {
-		recs[i].Bytes = load(f.b, i*f.stride) >> (f.shift & 63)
+		recs[i].Bytes = load(f, off) >> (shift & 63)
+		off += stride
 	}
 }
 
 //go:noinline
-func (f column) packets(recs []flow.Record) {
+func (f column) packets(recs []flow.Record, stride int, shift uint8) {
+	off := 0
 	for i := range recs {
-		recs[i].Packets = load(f.b, i*f.stride) >> (f.shift & 63)
+		recs[i].Packets = load(f, off) >> (shift & 63)
+		off += stride
 	}
 }
 
 //go:noinline
-func (f column) values(out []uint64) {
+func (f column) values(out []uint64, stride int, shift uint8) {
+	off := 0
 	for i := range out {
-		out[i] = load(f.b, i*f.stride) >> (f.shift & 63)
+		out[i] = load(f, off) >> (shift & 63)
+		off += stride
 	}
 }
 
