@@ -228,11 +228,7 @@ func (v *View) lowerBound(k sortKey, lo, hi Vertex) Vertex {
 // renumber gives every host of shard s, which began at vertex lo, its vertex in
 // the next view.
 func (hs *hosts) renumber(d *delta, s int, lo Vertex) {
-	if d.renumber.blocks != nil {
-		for local, x := range hs.number {
-			hs.number[local] = d.renumber.of(x)
-		}
-	}
+	d.renumber.columns(hs.number, hs.number)
 	if missing := len(hs.entries) - len(hs.number); missing > 0 {
 		hs.number = append(slices.Grow(hs.number, missing), make([]Vertex, missing)...)
 	}

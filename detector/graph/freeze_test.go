@@ -122,28 +122,29 @@ func TestApplyWhileFreezing(t *testing.T) {
 func TestRenumbering(t *testing.T) {
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 5))
-		n := rng.IntN(300)
+		n, rare := rng.IntN(600), 1<<rng.IntN(7) // blocks crowded and not
 		var gone [flow.Shards][]Vertex
 		var inserted [flow.Shards][]insertion
 		number := make([]Vertex, n+1)
 		next := Vertex(0)
 		for x := range n + 1 {
-			for rng.IntN(4) == 0 {
+			for rng.IntN(4*rare) == 0 {
 				inserted[3] = append(inserted[3], insertion{at: Vertex(x)})
 				next++
 			}
 			number[x] = next
-			if x < n && rng.IntN(5) == 0 {
+			if x < n && rng.IntN(5*rare) == 0 {
 				gone[3] = append(gone[3], Vertex(x))
 			} else {
 				next++
 			}
 		}
-		r := newRenumbering(n, &gone, &inserted)
-		for x := range Vertex(n + 1) {
-			if r.blocks != nil && r.of(x) != number[x] {
-				t.Fatalf("seed %d vertex %d of %d: got %d, want %d", seed, x, n, r.of(x), number[x])
-			}
+		r, all := newRenumbering(n, &gone, &inserted), make([]Vertex, n+1)
+		for x := range all {
+			all[x] = Vertex(x)
+		}
+		if r.columns(all, all); !slices.Equal(all, number) {
+			t.Fatalf("seed %d: %d vertices, before %v inserted, gone %v: got %d, want %d", seed, n, inserted[3], gone[3], all, number)
 		}
 	}
 }

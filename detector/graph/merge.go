@@ -1,7 +1,7 @@
 package graph
 
 import (
-	"math/bits"
+	"slices"
 	"sort"
 
 	"github.com/flowhound/flowhound/internal/flow"
@@ -53,31 +53,16 @@ func reversed(links []uint64) []uint64 {
 	return back
 }
 
-// gone returns whether vertex x of the last view went.
-func (r *renumbering) gone(x Vertex) bool {
-	return r.blocks != nil && r.blocks[x/64].gone>>(x%64)&1 != 0
-}
-
-// nextGone returns the first vertex from x on that went, or hi.
-func (r *renumbering) nextGone(x, hi Vertex) Vertex {
-	if r.blocks == nil {
-		return hi
-	}
-	for ; x < hi; x = (x/64 + 1) * 64 {
-		if rest := r.blocks[x/64].gone >> (x % 64); rest != 0 {
-			return min(hi, x+Vertex(bits.TrailingZeros64(rest)))
-		}
-	}
-	return hi
-}
-
 // hosts copies a shard's hosts.
 func (d *delta) hosts(old, v *View, s flow.Shard) {
 	x, hi := old.Shard(s)
 	y, _ := v.Shard(s)
-	inserted := d.inserted[s]
+	inserted, gone := d.inserted[s], d.gone[s]
 	for x < hi || len(inserted) > 0 {
-		end := d.renumber.nextGone(x, hi)
+		end := hi
+		if len(gone) > 0 {
+			end = gone[0]
+		}
 		if len(inserted) > 0 {
 			end = min(end, inserted[0].at)
 		}
@@ -91,7 +76,8 @@ func (d *delta) hosts(old, v *View, s flow.Shard) {
 			inserted = inserted[1:]
 			y++
 		case x < hi:
-			x++ // it went
+			gone = gone[1:]
+			x++
 		}
 	}
 }
@@ -119,6 +105,7 @@ type rowCursor struct {
 	x, hi, y       Vertex
 	at             uint32
 	inserted       []insertion
+	gone           []Vertex
 	removed, added []uint64
 }
 
@@ -127,7 +114,7 @@ func (m *rowMerge) shard(old, v *View, s flow.Shard) {
 	var c rowCursor
 	c.x, c.hi = old.Shard(s)
 	lo, end := v.Shard(s)
-	c.y, c.inserted = lo, m.d.inserted[s]
+	c.y, c.inserted, c.gone = lo, m.d.inserted[s], m.d.gone[s]
 	var removed, added int
 	c.removed, removed = linksOf(m.removed, c.x, c.hi)
 	c.added, added = linksOf(m.added, lo, end)
@@ -139,12 +126,11 @@ func (m *rowMerge) shard(old, v *View, s flow.Shard) {
 			c.inserted = c.inserted[1:]
 			m.mergeRow(&c, nil)
 		case c.x == c.hi:
-		case m.d.renumber.gone(c.x):
-			n := m.from.Degree(c.x)
-			if len(c.removed) < int(n) || n > 0 && c.removed[n-1]>>32 != uint64(c.x) {
+		case len(c.gone) > 0 && c.gone[0] == c.x:
+			c.gone = c.gone[1:]
+			if len(takeRow(&c.removed, c.x)) != int(m.from.Degree(c.x)) {
 				panic("BUG: a host went before its links")
 			}
-			c.removed = c.removed[n:]
 			c.x++
 		default:
 			row := m.from.Of(c.x)
@@ -159,7 +145,10 @@ func (m *rowMerge) shard(old, v *View, s flow.Shard) {
 
 // copyRun copies rows up to the next one that changed.
 func (m *rowMerge) copyRun(c *rowCursor) {
-	end := m.d.renumber.nextGone(c.x, c.hi)
+	end := c.hi
+	if len(c.gone) > 0 {
+		end = c.gone[0]
+	}
 	if len(c.inserted) > 0 {
 		end = min(end, c.inserted[0].at)
 	}
@@ -185,54 +174,52 @@ func (m *rowMerge) copyRun(c *rowCursor) {
 	c.x = end
 }
 
-// columns renumbers a run of columns.
-func (r *renumbering) columns(to, from []Vertex) {
-	if r.blocks == nil {
-		copy(to, from)
-		return
-	}
-	// This is half of the work of a view; it is of without the call.
-	blocks, to := r.blocks, to[:len(from)]
-	for i, x := range from {
-		b := &blocks[x/64]
-		if b.crowded != 0 {
-			to[i] = r.of(x)
-			continue
-		}
-		upTo := uint64(2)<<(x%64) - 1
-		inserted, gone := bits.OnesCount64(b.inserted&upTo), bits.OnesCount64(b.gone&(upTo>>1))
-		to[i] = Vertex(b.base + uint32(x%64) + uint32(inserted) - uint32(gone))
-	}
-}
-
 // mergeRow makes row y of the columns of an old row, less the removed and plus
-// the added ones.
+// the added ones. Rows that change are often long, so whatever stays is
+// renumbered and moved in runs.
 func (m *rowMerge) mergeRow(c *rowCursor, row []Vertex) {
 	m.to.Start[c.y] = c.at
-	for _, x := range row {
-		// The row is the one before c.x.
-		if len(c.removed) > 0 && c.removed[0] == uint64(c.x-1)<<32|uint64(x) {
-			c.removed = c.removed[1:]
-			continue
-		}
-		if m.d.renumber.blocks != nil {
-			x = m.d.renumber.of(x)
-		}
-		for len(c.added) > 0 && c.added[0] < uint64(c.y)<<32|uint64(x) {
-			c.add(m.to.Col)
-		}
-		m.to.Col[c.at] = x
-		c.at++
-	}
-	for len(c.added) > 0 && c.added[0]>>32 == uint64(c.y) {
-		c.add(m.to.Col)
-	}
+	removed := takeRow(&c.removed, c.x-1) // the row is the one before c.x
+	added := takeRow(&c.added, c.y)
+	// What stays goes behind the room for what comes, and moves from there.
+	to := m.to.Col[c.at:][:len(row)-len(removed)+len(added)]
+	m.keep(to[len(added):], row, removed)
+	insert(to, added)
+	c.at += uint32(len(to))
 	c.y++
 }
 
-// add takes the next added link.
-func (c *rowCursor) add(col []Vertex) {
-	col[c.at] = Vertex(c.added[0])
-	c.at++
-	c.added = c.added[1:]
+// takeRow takes the links of row x, if any, off the front of a list.
+func takeRow(links *[]uint64, x Vertex) []uint64 {
+	n := 0
+	for n < len(*links) && (*links)[n]>>32 == uint64(x) {
+		n++
+	}
+	row := (*links)[:n]
+	*links = (*links)[n:]
+	return row
+}
+
+// keep renumbers the columns of an old row, less the removed ones.
+func (m *rowMerge) keep(to, row []Vertex, removed []uint64) {
+	for _, l := range removed {
+		n, ok := slices.BinarySearch(row, Vertex(l))
+		if !ok {
+			panic("BUG: a link went that the last view does not have")
+		}
+		m.d.renumber.columns(to, row[:n])
+		to, row = to[n:], row[n+1:]
+	}
+	m.d.renumber.columns(to, row)
+}
+
+// insert merges the added links into the columns behind as much room.
+func insert(to []Vertex, added []uint64) {
+	for i, l := range added {
+		stay := to[len(added)-i:]
+		n, _ := slices.BinarySearch(stay, Vertex(l))
+		copy(to, stay[:n])
+		to[n] = Vertex(l)
+		to = to[n+1:]
+	}
 }

@@ -1,83 +1,130 @@
 package graph
 
 import (
-	"math/bits"
 	"slices"
 
 	"github.com/flowhound/flowhound/internal/flow"
 )
 
 // renumbering tells the vertex in the next view of a vertex of the last one. It
-// has 24 bytes for 64 vertices, so that the table of a large view stays in the
-// cache. Of a graph whose hosts are the same it has no blocks.
+// has 12 bytes for 128 vertices: every column of every row is looked up, which
+// is half of the work of a view, so that the table must not outgrow a core's
+// caches. Of a graph whose hosts are the same it has no blocks.
 type renumbering struct {
-	blocks []renumberBlock
-	// inserted are the vertices of the last view before which a host was
-	// inserted, ascending, once for each host.
-	inserted []Vertex
+	blocks  []renumberBlock
+	crowded []crowdedBlock
 }
 
-// renumberBlock covers 64 vertices of the last view.
+// blockSize is the number of vertices of a block.
+const blockSize = 1 << 7
+
+// renumberBlock covers blockSize vertices of the last view. A change is a byte:
+// the place in the block from which numbers are one more, because a host was
+// inserted there. Of a host that went it is the place after it, with the top
+// bit: numbers are one more below it. Eight changes in two words are 12 bytes
+// where one long word would make 16.
 type renumberBlock struct {
-	base uint32 // new number of the first, if it were there and nothing were before it in this block
-	// crowded is 0, or 1 + the place in inserted of the block's first: more
-	// than one host was inserted before the same vertex.
-	crowded  uint32
-	gone     uint64 // vertices that went
-	inserted uint64 // vertices before which a host was inserted
+	// shift is what a vertex has to be added to it before the changes; of a
+	// crowded block it is the place in crowded.
+	shift        uint32
+	lower, upper uint32
 }
 
+// crowdedBlock is a block with more changes than a renumberBlock has room for.
+type crowdedBlock struct {
+	shift          uint32
+	inserted, gone []Vertex
+}
+
+const (
+	eachByte = 0x0101010101010101
+	topBits  = 0x80 * eachByte
+	// noChanges are bytes that add nothing: one more below place 0. Bytes are
+	// used from the lowest one on, so that isCrowded is not otherwise taken.
+	noChanges = topBits
+	isCrowded = 0x80
+)
+
+// newRenumbering makes the table of a view of n vertices. The lists ascend.
 func newRenumbering(n int, gone *[flow.Shards][]Vertex, inserted *[flow.Shards][]insertion) (r renumbering) {
-	changed := false
+	var allGone, allInserted []Vertex
 	for s := range flow.Shards {
-		changed = changed || len(gone[s])+len(inserted[s]) > 0
+		allGone = append(allGone, gone[s]...)
 		for i := range inserted[s] {
-			r.inserted = append(r.inserted, inserted[s][i].at)
+			allInserted = append(allInserted, inserted[s][i].at)
 		}
 	}
-	if !changed {
+	if len(allGone)+len(allInserted) == 0 {
 		return r
 	}
-	r.blocks = make([]renumberBlock, n/64+1)
-	for s := range flow.Shards {
-		for _, x := range gone[s] {
-			r.blocks[x/64].gone |= 1 << (x % 64)
-		}
-	}
-	next := 0
-	base := uint32(0)
+	r.blocks = make([]renumberBlock, n/blockSize+1)
+	shift := uint32(0)
 	for i := range r.blocks {
-		b := &r.blocks[i]
-		b.base = base
-		begin := next
-		for ; next < len(r.inserted) && int(r.inserted[next]/64) == i; next++ {
-			bit := uint64(1) << (r.inserted[next] % 64)
-			if b.inserted&bit != 0 {
-				b.crowded = uint32(begin) + 1
-			}
-			b.inserted |= bit
-		}
-		base += 64 - uint32(bits.OnesCount64(b.gone)) + uint32(next-begin)
+		first := Vertex(i * blockSize)
+		in, out := takeBlock(&allInserted, first), takeBlock(&allGone, first)
+		r.blocks[i] = r.block(shift, in, out)
+		shift += uint32(len(in)) - uint32(len(out))
 	}
 	return r
 }
 
-// of returns the new number of vertex x. Of a vertex that went, or of the one
-// after the last, it returns that of the next one that stays.
-func (r *renumbering) of(x Vertex) Vertex {
-	b := &r.blocks[x/64]
-	before := uint64(1)<<(x%64) - 1
-	n := b.base + uint32(x%64) - uint32(bits.OnesCount64(b.gone&before))
-	if b.crowded != 0 {
-		return Vertex(n + r.insertedUpTo(b, x))
+// takeBlock takes what belongs to the block from vertex first on off the front
+// of an ascending list.
+func takeBlock(list *[]Vertex, first Vertex) []Vertex {
+	n := 0
+	for n < len(*list) && (*list)[n]-first < blockSize {
+		n++
 	}
-	return Vertex(n + uint32(bits.OnesCount64(b.inserted&(before<<1|1))))
+	block := (*list)[:n]
+	*list = (*list)[n:]
+	return block
 }
 
-// insertedUpTo counts the hosts inserted in a crowded block before x or a vertex
-// before it.
-func (r *renumbering) insertedUpTo(b *renumberBlock, x Vertex) uint32 {
-	list := r.inserted[b.crowded-1:]
-	n, _ := slices.BinarySearch(list, x+1)
-	return uint32(n)
+func (r *renumbering) block(shift uint32, inserted, gone []Vertex) renumberBlock {
+	if len(inserted)+len(gone) > 8 {
+		r.crowded = append(r.crowded, crowdedBlock{shift, inserted, gone})
+		return renumberBlock{shift: uint32(len(r.crowded) - 1), lower: isCrowded}
+	}
+	changes, at := uint64(noChanges), 0
+	for _, x := range inserted {
+		changes ^= (0x80 ^ uint64(x%blockSize)) << at
+		at += 8
+	}
+	for _, x := range gone {
+		if place := uint64(x%blockSize) + 1; place < blockSize { // or it concerns later blocks only
+			changes ^= place << at
+			at += 8
+			shift--
+		}
+	}
+	return renumberBlock{shift, uint32(changes), uint32(changes >> 32)}
+}
+
+// columns renumbers vertices. A vertex that went, or the one after the last, gets
+// the number of the next one that stays. to may be from.
+func (r *renumbering) columns(to, from []Vertex) {
+	if r.blocks == nil {
+		copy(to, from)
+		return
+	}
+	blocks, to := r.blocks, to[:len(from)]
+	for i, x := range from {
+		b := &blocks[x/blockSize]
+		changes := uint64(b.upper)<<32 | uint64(b.lower)
+		if changes == isCrowded {
+			to[i] = r.crowded[b.shift].of(x)
+			continue
+		}
+		// All bytes at once: place + 128 keeps its top bit unless the change's
+		// place is greater. The multiplication adds the bytes up.
+		places := uint64(x%blockSize)*eachByte | topBits
+		more := (places - changes&^topBits ^ changes) & topBits >> 7 * eachByte >> 56
+		to[i] = x + Vertex(b.shift) + Vertex(more)
+	}
+}
+
+func (b *crowdedBlock) of(x Vertex) Vertex {
+	inserted, _ := slices.BinarySearch(b.inserted, x+1)
+	gone, _ := slices.BinarySearch(b.gone, x)
+	return x + Vertex(b.shift) + Vertex(inserted) - Vertex(gone)
 }
