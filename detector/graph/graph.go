@@ -16,7 +16,7 @@ import (
 )
 
 // Graph is the live store. It is safe for concurrent use: Apply, Expire and
-// Freeze exclude each other and the readers Stats, Link, [View.Link] and Save.
+// Freeze exclude each other and the readers Stats, Link, [View.Link] and [Saver].
 type Graph struct {
 	cfg   Config
 	owned [flow.Shards]bool // constant

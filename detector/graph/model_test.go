@@ -171,28 +171,6 @@ func TestWindowAgainstModel(t *testing.T) {
 	})
 }
 
-// restorer keeps a saved state for a Restorer.
-type restorer struct {
-	window Window
-	hosts  [flow.Shards][]SavedHost
-	pairs  [flow.Shards][]SavedPair
-}
-
-func (r *restorer) Window(w Window) error {
-	r.window = w
-	return nil
-}
-
-func (r *restorer) Hosts(s flow.Shard, saved []SavedHost) error {
-	r.hosts[s] = append(r.hosts[s], saved...)
-	return nil
-}
-
-func (r *restorer) Pairs(s flow.Shard, saved []SavedPair) error {
-	r.pairs[s] = append(r.pairs[s], saved...)
-	return nil
-}
-
 // inChunks yields a list in parts of three.
 func inChunks[T any](list []T) iter.Seq2[[]T, error] {
 	return func(yield func([]T, error) bool) {
@@ -205,21 +183,29 @@ func inChunks[T any](list []T) iter.Seq2[[]T, error] {
 }
 
 func copyOf(t interface{ Fatal(...any) }, g *Graph, cfg Config) *Graph {
-	saved := new(restorer)
-	if err := g.Save(saved); err != nil {
-		t.Fatal(err)
+	saver := NewSaver(g)
+	defer saver.Close()
+	var hosts [flow.Shards][]SavedHost
+	var pairs [flow.Shards][]SavedPair
+	for i := range saver.HostChunks() {
+		s, list := saver.Hosts(nil, i)
+		hosts[s] = append(hosts[s], list...)
 	}
-	r, err := NewRestorer(cfg, saved.window)
+	for i := range saver.PairChunks() {
+		s, list := saver.Pairs(nil, i)
+		pairs[s] = append(pairs[s], list...)
+	}
+	r, err := NewRestorer(cfg, saver.Window())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for s := range flow.Shards {
-		if err := r.Hosts(flow.Shard(s), inChunks(saved.hosts[s])); err != nil {
+		if err := r.Hosts(flow.Shard(s), inChunks(hosts[s])); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for s := range flow.Shards {
-		if err := r.Pairs(flow.Shard(s), inChunks(saved.pairs[s])); err != nil {
+		if err := r.Pairs(flow.Shard(s), inChunks(pairs[s])); err != nil {
 			t.Fatal(err)
 		}
 	}

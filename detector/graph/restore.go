@@ -35,7 +35,7 @@ func NewRestorer(cfg Config, w Window) (*Restorer, error) {
 	}, nil
 }
 
-// Hosts adds all hosts of a shard, in the order of Save. It returns the first
+// Hosts adds all hosts of a shard, in the order of [Saver]. It returns the first
 // error that chunks yield.
 func (r *Restorer) Hosts(shard flow.Shard, chunks iter.Seq2[[]SavedHost, error]) error {
 	scratch := r.hosts.Get().(*[]hostEntry)

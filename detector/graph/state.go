@@ -1,6 +1,10 @@
 package graph
 
-import "github.com/flowhound/flowhound/internal/flow"
+import (
+	"math/bits"
+
+	"github.com/flowhound/flowhound/internal/flow"
+)
 
 // Window is the span of slices that a graph holds.
 type Window struct {
@@ -8,14 +12,14 @@ type Window struct {
 	Started        bool // false until the first contact or Expire
 }
 
-// SavedHost is a host as Save gives it out. Its number in the saved state is
+// SavedHost is a host as a [Saver] gives it out. Its number in the saved state is
 // its place among its shard's hosts, from 0 on.
 type SavedHost struct {
 	Pseudonym  flow.Pseudonym
 	Generation flow.Generation
 }
 
-// SavedPair is a pair of hosts Lo < Hi as Save gives it out. It belongs to the
+// SavedPair is a pair of hosts Lo < Hi as a [Saver] gives it out. It belongs to the
 // shard of Lo.
 type SavedPair struct {
 	Lo, Hi   uint32 // numbers within their shards
@@ -30,92 +34,121 @@ type SavedPair struct {
 	Proto    uint8
 }
 
-// Saver takes a graph's state, in the order of its methods: all hosts before
-// all pairs, shards ascending, each shard in chunks that are valid during the call.
-type Saver interface {
-	Window(Window) error
-	Hosts(flow.Shard, []SavedHost) error
-	Pairs(flow.Shard, []SavedPair) error
+// Saver gives out the state of a graph, which can be read meanwhile but not
+// changed. Its methods may be called at the same time.
+type Saver struct {
+	g            *Graph
+	number       [flow.Shards]placeNumbers
+	hosts, pairs []stretch
 }
 
-// savedChunk is the number of hosts or pairs given out at once.
+// stretch is the places of a shard from first on, savedChunk of them or up to
+// the last.
+type stretch struct {
+	shard flow.Shard
+	first int
+}
+
+// savedChunk bounds the hosts or pairs given out at once.
 const savedChunk = 4096
 
-// Save gives the whole state to s and returns its first error. The graph can
-// be read meanwhile, but not changed.
-func (g *Graph) Save(s Saver) error {
+// NewSaver returns a saver of g. The caller closes it.
+func NewSaver(g *Graph) *Saver {
 	g.mu.RLock()
-	defer g.mu.RUnlock()
-	if err := s.Window(Window{g.oldest, g.newest, g.started}); err != nil {
-		return err
-	}
-	var number [flow.Shards][]uint32 // by place
+	s := &Saver{g: g}
 	for shard := range flow.Shards {
-		var err error
-		if number[shard], err = g.hosts[shard].save(flow.Shard(shard), s); err != nil {
-			return err
-		}
+		s.hosts = appendStretches(s.hosts, flow.Shard(shard), len(g.hosts[shard].entries))
+		s.pairs = appendStretches(s.pairs, flow.Shard(shard), len(g.pairs[shard].entries))
 	}
-	for shard := range flow.Shards {
-		if err := g.savePairs(flow.Shard(shard), &number, s); err != nil {
-			return err
-		}
-	}
-	return nil
+	parallel(flow.Shards, func(shard int) { s.number[shard] = g.hosts[shard].placeNumbers() })
+	return s
 }
 
-func (hs *hosts) save(shard flow.Shard, s Saver) (number []uint32, err error) {
-	number = make([]uint32, len(hs.entries))
-	chunk := make([]SavedHost, 0, min(savedChunk, len(hs.entries)))
+func appendStretches(to []stretch, shard flow.Shard, places int) []stretch {
+	for first := 0; first < places; first += savedChunk {
+		to = append(to, stretch{shard, first})
+	}
+	return to
+}
+
+// Close lets the graph change again. The saver must not be used any more.
+func (s *Saver) Close() { s.g.mu.RUnlock() }
+
+// Window returns the graph's window.
+func (s *Saver) Window() Window { return Window{s.g.oldest, s.g.newest, s.g.started} }
+
+// HostChunks returns the number of chunks of hosts, shards ascending.
+func (s *Saver) HostChunks() int { return len(s.hosts) }
+
+// Hosts appends the hosts of a chunk, which may be none.
+func (s *Saver) Hosts(to []SavedHost, chunk int) (flow.Shard, []SavedHost) {
+	c := s.hosts[chunk]
+	entries := s.g.hosts[c.shard].entries[c.first:]
+	for i := range entries[:min(savedChunk, len(entries))] {
+		if e := &entries[i]; e.pairs > 0 {
+			to = append(to, SavedHost{e.key, e.gen})
+		}
+	}
+	return c.shard, to
+}
+
+// PairChunks returns the number of chunks of pairs, shards ascending.
+func (s *Saver) PairChunks() int { return len(s.pairs) }
+
+// Pairs appends the pairs of a chunk, which may be none.
+func (s *Saver) Pairs(to []SavedPair, chunk int) (flow.Shard, []SavedPair) {
+	c := s.pairs[chunk]
+	entries := s.g.pairs[c.shard].entries[c.first:]
+	for i := range entries[:min(savedChunk, len(entries))] {
+		if p := &entries[i]; p.bits&liveBits != 0 {
+			to = append(to, s.pair(c.shard, p))
+		}
+	}
+	return c.shard, to
+}
+
+func (s *Saver) pair(shard flow.Shard, p *pair) SavedPair {
+	flows, bytes := p.unpack()
+	saved := SavedPair{
+		Lo: s.number[shard].of(p.lo.local()), HiShard: p.hi.shard(), Hi: s.number[p.hi.shard()].of(p.hi.local()),
+		Live: p.bits & liveBits, Due: wide(s.g.oldest, p.due), Answered: p.bits&answeredBit != 0,
+		Flows: flows, Bytes: bytes, Port: p.port, Proto: p.proto,
+	}
+	for dir := forward; dir <= backward; dir++ {
+		if p.live(dir) {
+			saved.Seen[dir] = wide(s.g.oldest, p.seen[dir])
+		}
+	}
+	return saved
+}
+
+// placeNumbers tells the number of a host among its shard's of its place, by
+// counting. It is small, so that looking both hosts of every pair up is cheap.
+type placeNumbers []placeBlock
+
+// placeBlock covers 64 places.
+type placeBlock struct {
+	live   uint64 // a bit for each place that has a host
+	before uint32 // hosts before the first
+}
+
+func (hs *hosts) placeNumbers() placeNumbers {
+	blocks := make(placeNumbers, (len(hs.entries)+63)/64)
 	next := uint32(0)
-	for local := range hs.entries {
-		e := &hs.entries[local]
-		if e.pairs == 0 {
-			continue
-		}
-		number[local] = next
-		next++
-		if chunk = append(chunk, SavedHost{e.key, e.gen}); len(chunk) == savedChunk {
-			if err := s.Hosts(shard, chunk); err != nil {
-				return nil, err
+	for i := range blocks {
+		b := &blocks[i]
+		b.before = next
+		for bit, e := range hs.entries[64*i : min(64*i+64, len(hs.entries))] {
+			if e.pairs > 0 {
+				b.live |= 1 << bit
 			}
-			chunk = chunk[:0]
 		}
+		next += uint32(bits.OnesCount64(b.live))
 	}
-	if len(chunk) > 0 {
-		err = s.Hosts(shard, chunk)
-	}
-	return number, err
+	return blocks
 }
 
-func (g *Graph) savePairs(shard flow.Shard, number *[flow.Shards][]uint32, s Saver) error {
-	entries := g.pairs[shard].entries
-	chunk := make([]SavedPair, 0, min(savedChunk, len(entries)))
-	for i := range entries {
-		p := &entries[i]
-		if p.bits&liveBits == 0 {
-			continue
-		}
-		flows, bytes := p.unpack()
-		saved := SavedPair{
-			Lo: number[shard][p.lo.local()], HiShard: p.hi.shard(), Hi: number[p.hi.shard()][p.hi.local()],
-			Live: p.bits & liveBits, Due: wide(g.oldest, p.due), Answered: p.bits&answeredBit != 0,
-			Flows: flows, Bytes: bytes, Port: p.port, Proto: p.proto,
-		}
-		for dir := forward; dir <= backward; dir++ {
-			if p.live(dir) {
-				saved.Seen[dir] = wide(g.oldest, p.seen[dir])
-			}
-		}
-		if chunk = append(chunk, saved); len(chunk) == savedChunk {
-			if err := s.Pairs(shard, chunk); err != nil {
-				return err
-			}
-			chunk = chunk[:0]
-		}
-	}
-	if len(chunk) == 0 {
-		return nil
-	}
-	return s.Pairs(shard, chunk)
+func (n placeNumbers) of(local uint32) uint32 {
+	b := &n[local/64]
+	return b.before + uint32(bits.OnesCount64(b.live&(1<<(local%64)-1)))
 }

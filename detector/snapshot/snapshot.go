@@ -83,9 +83,7 @@ func Write(w io.Writer, header []byte, g *graph.Graph) error {
 		out.block(kindHeader, header[:n])
 		header = header[n:]
 	}
-	if err := g.Save(out); err != nil {
-		return fmt.Errorf("write snapshot: %w", err)
-	}
+	out.graph(g)
 	end := binary.LittleEndian.AppendUint64(nil, out.blocks)
 	out.block(kindEnd, binary.LittleEndian.AppendUint32(end, out.total))
 	if out.err == nil {
@@ -97,14 +95,12 @@ func Write(w io.Writer, header []byte, g *graph.Graph) error {
 	return nil
 }
 
-// writer is the graph.Saver that writes blocks.
+// writer writes blocks.
 type writer struct {
 	w      io.Writer
 	err    error // the first
 	blocks uint64
 	total  uint32 // checksum of all bytes so far
-	buf    []byte
-	oldest flow.Slice
 }
 
 func (w *writer) write(b []byte) {
@@ -124,23 +120,26 @@ func (w *writer) block(k kind, payload []byte) {
 	w.blocks++
 }
 
-// Window implements graph.Saver.
-func (w *writer) Window(window graph.Window) error {
-	w.oldest = window.Oldest
+// graph writes the blocks of a graph, which are encoded on all processors.
+func (w *writer) graph(g *graph.Graph) {
+	saver := graph.NewSaver(g)
+	defer saver.Close()
+	window := saver.Window()
 	w.block(kindWindow, appendWindow(nil, window))
-	return w.err
-}
-
-// Hosts implements graph.Saver.
-func (w *writer) Hosts(s flow.Shard, hosts []graph.SavedHost) error {
-	w.buf = appendHosts(w.buf[:0], s, hosts)
-	w.block(kindHosts, w.buf)
-	return w.err
-}
-
-// Pairs implements graph.Saver.
-func (w *writer) Pairs(s flow.Shard, pairs []graph.SavedPair) error {
-	w.buf = appendPairs(w.buf[:0], s, w.oldest, pairs)
-	w.block(kindPairs, w.buf)
-	return w.err
+	w.chunks(kindHosts, saver.HostChunks(), func() encoder {
+		var hosts []graph.SavedHost
+		return func(b []byte, chunk int) []byte {
+			var s flow.Shard
+			s, hosts = saver.Hosts(hosts[:0], chunk)
+			return appendHosts(b, s, hosts)
+		}
+	})
+	w.chunks(kindPairs, saver.PairChunks(), func() encoder {
+		var pairs []graph.SavedPair
+		return func(b []byte, chunk int) []byte {
+			var s flow.Shard
+			s, pairs = saver.Pairs(pairs[:0], chunk)
+			return appendPairs(b, s, window.Oldest, pairs)
+		}
+	})
 }
