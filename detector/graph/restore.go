@@ -137,8 +137,7 @@ func (r *Restorer) ends(shard flow.Shard, saved *SavedPair) (lo, hi ref, err err
 // Graph returns the restored graph. The restorer must not be used any more.
 func (r *Restorer) Graph() (*Graph, error) {
 	g := r.g
-	parts := shardRanges(runtime.GOMAXPROCS(0))
-	parallel(len(parts), func(i int) { g.countDegrees(parts[i][0], parts[i][1]) })
+	g.countDegrees()
 	for s := range g.hosts {
 		hs := &g.hosts[s]
 		for local := range hs.entries {
@@ -150,7 +149,7 @@ func (r *Restorer) Graph() (*Graph, error) {
 		g.stats.Hosts += uint64(len(hs.entries))
 		g.stats.Pairs += uint64(len(g.pairs[s].entries))
 	}
-	g.restoreDue(parts)
+	g.restoreDue(shardRanges(runtime.GOMAXPROCS(0)))
 	return g, nil
 }
 
@@ -161,27 +160,6 @@ func shardRanges(n int) [][2]int {
 		ranges[i] = [2]int{i * flow.Shards / len(ranges), (i + 1) * flow.Shards / len(ranges)}
 	}
 	return ranges
-}
-
-// countDegrees counts the links and pairs of the hosts of the shards from ≤ s
-// < to. Every range reads all pairs, so that no host has two writers.
-func (g *Graph) countDegrees(from, to int) {
-	mine := func(r ref) bool { return from <= int(r.shard()) && int(r.shard()) < to }
-	for s := range to { // a pair's hi is in no lesser shard than its lo
-		for i := range g.pairs[s].entries {
-			p := &g.pairs[s].entries[i]
-			if s >= from {
-				e := g.hostEntry(p.lo)
-				e.pairs++
-				e.out += uint32(p.bits >> forward & 1)
-			}
-			if mine(p.hi) {
-				e := g.hostEntry(p.hi)
-				e.pairs++
-				e.out += uint32(p.bits >> backward & 1)
-			}
-		}
-	}
 }
 
 // restoreDue makes the lists of the pairs that wait for each slice, in the
