@@ -8,6 +8,5 @@ import (
 // rankAgain ranks a view that follows an already ranked one, to the accuracy
 // of p.
 func rankAgain(old, view *graph.View, ranks rank.Result, p rank.Params) (rank.Result, error) {
-	plain, _, err := rank.Resume(view, rank.Carry(view, old, ranks), rank.Result{}, p)
-	return plain, err
+	return rank.Resume(view, rank.Carry(view, old, ranks), p)
 }

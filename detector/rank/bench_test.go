@@ -161,10 +161,7 @@ func BenchmarkResume(b *testing.B) {
 		begin, cpu = time.Now(), cpuSeconds(b)
 		carried := Carry(v, old, full)
 		carryTook := time.Since(begin)
-		r, _, err := Resume(v, carried, Result{}, p)
-		if err != nil {
-			b.Fatal(err)
-		}
+		r := mustResume(b, v, carried, p)
 		took, tookCPU := time.Since(begin), cpuSeconds(b)-cpu
 		b.ReportMetric(carryTook.Seconds()*1e3, "ms/carry")
 		b.ReportMetric(coldTook.Seconds()*1e3, "ms/cold")

@@ -2,9 +2,9 @@ package rank
 
 import (
 	"math/bits"
-	"slices"
 
 	"github.com/flowhound/flowhound/detector/graph"
+	"github.com/flowhound/flowhound/internal/huge"
 )
 
 // Bounds of the number of vertices of a tile, as powers of two. The largest is
@@ -13,7 +13,7 @@ import (
 const (
 	minTileBits = 10
 	maxTileBits = 16
-	wantTiles   = 64
+	wantTiles   = 128
 )
 
 func tileBitsFor(vertices int) int {
@@ -72,7 +72,12 @@ func place(rows graph.Rows, tiles []tile, senders, tileBits, workers int, old bi
 }
 
 // grow returns a slice of n elements of any value, in s's memory if it fits.
-func grow[T any](s []T, n int) []T { return slices.Grow(s[:0], n)[:n] }
+func grow[T any](s []T, n int) []T {
+	if cap(s) >= n {
+		return s[:n]
+	}
+	return huge.Make[T](n)
+}
 
 // scatter writes the shares of one sending tile to all its links' values.
 func scatter[T float32 | float64](b *bins, s, senders, tiles int, shares *[1 << maxTileBits]T, values []T) {

@@ -3,7 +3,6 @@ package rank
 import (
 	"encoding/binary"
 	"math"
-	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -29,6 +28,19 @@ type Memory struct {
 	bins   [2]bins
 	single floats[float32]
 	double floats[float64]
+	rest   []float64 // of Resume
+}
+
+// prepare sorts the links of a view, unless that has been done.
+func (m *Memory) prepare(v *graph.View, p *plan, workers int) {
+	if m.view == v {
+		return
+	}
+	m.view = nil
+	for which := range m.bins {
+		m.bins[which] = place(leaving(v, 1-which), p.tiles, p.senders(v.Len()), p.tileBits, workers, m.bins[which])
+	}
+	m.view = v
 }
 
 // floats are the arrays whose type is that of the shares.
@@ -37,6 +49,13 @@ type floats[T float32 | float64] struct {
 	// to a whole tile.
 	shares [2][]T
 	values []T // by link, in the order of the bins
+}
+
+// fit makes room for the links and the vertices of a view.
+func (f *floats[T]) fit(v *graph.View, which int) {
+	f.values = grow(f.values, max(len(v.In.Col), len(v.Out.Col)))
+	f.shares[which] = grow(f.shares[which], v.Len()+1<<maxTileBits)
+	clear(f.shares[which]) // foreign vertices whose share is never read keep 0
 }
 
 // vectors implement kernel. Explicit float64 conversions around products keep
@@ -60,38 +79,22 @@ type vectors[T float32 | float64] struct {
 type blockSums struct{ mass, dangling, delta float64 }
 
 func newKernel(v *graph.View, p *plan, cfg *Config) kernel {
-	memory := cfg.Memory
-	if memory == nil {
-		memory = new(Memory)
-	}
 	if cfg.Precision == Single {
-		return newVectors(v, p, cfg, memory, &memory.single)
+		return newVectors(v, p, cfg, &cfg.Memory.single)
 	}
-	return newVectors(v, p, cfg, memory, &memory.double)
+	return newVectors(v, p, cfg, &cfg.Memory.double)
 }
 
-func newVectors[T float32 | float64](v *graph.View, p *plan, cfg *Config, memory *Memory, f *floats[T]) kernel {
-	n := v.Len()
+func newVectors[T float32 | float64](v *graph.View, p *plan, cfg *Config, f *floats[T]) kernel {
 	k := &vectors[T]{
-		floats: f, plan: p, bins: &memory.bins, workers: cfg.Workers,
-		senders: (n + 1<<p.tileBits - 1) >> p.tileBits,
-		starts:  [2][]uint32{server: v.Out.Start, client: v.In.Start},
+		floats: f, plan: p, bins: &cfg.Memory.bins, workers: cfg.Workers, senders: p.senders(v.Len()),
+		starts: [2][]uint32{server: v.Out.Start, client: v.In.Start},
 	}
-	if k.workers <= 0 {
-		k.workers = runtime.GOMAXPROCS(0)
-	}
-	if memory.view != v {
-		memory.view = nil
-		memory.bins[server] = place(v.In, p.tiles, k.senders, p.tileBits, k.workers, memory.bins[server])
-		memory.bins[client] = place(v.Out, p.tiles, k.senders, p.tileBits, k.workers, memory.bins[client])
-		memory.view = v
-	}
-	f.values = grow(f.values, max(len(v.In.Col), len(v.Out.Col)))
+	cfg.Memory.prepare(v, p, k.workers)
 	for which := range k.rank {
-		k.rank[which] = make([]float64, n)
+		k.rank[which] = make([]float64, v.Len())
 		k.sumsOf[which] = make([]blockSums, len(p.blocks))
-		f.shares[which] = grow(f.shares[which], n+1<<maxTileBits)
-		clear(f.shares[which]) // foreign vertices whose share is never read keep 0
+		f.fit(v, which)
 	}
 	for range k.workers {
 		k.tileSum = append(k.tileSum, make([]float64, 1<<maxTileBits))

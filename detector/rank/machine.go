@@ -3,6 +3,7 @@ package rank
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"github.com/flowhound/flowhound/detector/graph"
@@ -18,6 +19,23 @@ type Config struct {
 	// Owner is the node of each shard; nil means that all are Self's. It must
 	// agree with the shards that the view owns, and be the same on all nodes.
 	Owner *[flow.Shards]int
+}
+
+// defaults sets what the zero value stands for.
+func (c *Config) defaults() {
+	c.Nodes = max(1, c.Nodes)
+	if c.Owner == nil {
+		c.Owner = new([flow.Shards]int)
+		for s := range c.Owner {
+			c.Owner[s] = c.Self
+		}
+	}
+	if c.Workers <= 0 {
+		c.Workers = runtime.GOMAXPROCS(0)
+	}
+	if c.Memory == nil {
+		c.Memory = new(Memory)
+	}
 }
 
 // Machine is one node's part of a ranking. It neither waits nor sends: Step
@@ -98,29 +116,17 @@ const (
 // NewMachine returns a machine that has sent nothing yet. The first step,
 // usually with an empty event, greets the other nodes.
 func NewMachine(v *graph.View, cfg Config) (*Machine, error) {
-	if err := cfg.Validate(); err != nil {
+	if err := cfg.checkFor(v); err != nil {
 		return nil, err
 	}
-	cfg.Nodes = max(1, cfg.Nodes)
-	if cfg.Owner == nil {
-		cfg.Owner = new([flow.Shards]int)
-		for s := range cfg.Owner {
-			cfg.Owner[s] = cfg.Self
-		}
-	}
+	cfg.defaults()
 	for s, node := range cfg.Owner {
 		if node < 0 || node >= cfg.Nodes || v.Owned(flow.Shard(s)) != (node == cfg.Self) {
 			return nil, fmt.Errorf("rank: shard %d: node %d of %d is said to own it, node %d asks (owned: %v)",
 				s, node, cfg.Nodes, cfg.Self, v.Owned(flow.Shard(s)))
 		}
 	}
-	seeds := slices.Clone(cfg.Seeds)
-	slices.Sort(seeds)
-	seeds = slices.Compact(seeds)
-	if n := len(seeds); n > 0 && int(seeds[n-1]) >= v.Len() {
-		return nil, fmt.Errorf("rank: seed %d: the view has %d vertices", seeds[n-1], v.Len())
-	}
-	m := &Machine{cfg: cfg, view: v, plan: newPlan(v, &cfg, seeds)}
+	m := &Machine{cfg: cfg, view: v, plan: newPlan(v, &cfg)}
 	m.inbox = [2]map[int]*Message{{}, {}}
 	m.kernel = newKernel(v, &m.plan, &cfg)
 	return m, nil

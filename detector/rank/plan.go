@@ -3,6 +3,7 @@ package rank
 import (
 	"encoding/binary"
 	"math/bits"
+	"slices"
 
 	"github.com/flowhound/flowhound/detector/graph"
 	"github.com/flowhound/flowhound/internal/flow"
@@ -37,14 +38,14 @@ type plan struct {
 	counts   [flow.Shards]struct{ hosts, seeds int }
 	// seed has a bit per vertex; nil if this node has no seed.
 	seed  []uint64
-	seeds int // over all nodes
+	seeds int // of the owned shards in round 0, then over all nodes
 	limit int
 	// send[which][node] are the owned vertices that the node mirrors, and
 	// receive[which][node] that node's vertices that are mirrored here.
 	send, receive [2][][]graph.Vertex
 }
 
-func newPlan(v *graph.View, cfg *Config, seeds []graph.Vertex) plan {
+func newPlan(v *graph.View, cfg *Config) plan {
 	p := plan{limit: cfg.limit(), tileBits: tileBitsFor(v.Len())}
 	for s := range flow.Shards {
 		if cfg.Owner[s] != cfg.Self {
@@ -59,7 +60,9 @@ func newPlan(v *graph.View, cfg *Config, seeds []graph.Vertex) plan {
 		}
 	}
 	p.tiles = tilesOf(p.blocks, 1<<p.tileBits)
-	for _, x := range seeds {
+	seeds := slices.Clone(cfg.Seeds)
+	slices.Sort(seeds)
+	for _, x := range slices.Compact(seeds) {
 		shard := v.ShardOf(x)
 		if !v.Owned(shard) {
 			continue
@@ -69,6 +72,7 @@ func newPlan(v *graph.View, cfg *Config, seeds []graph.Vertex) plan {
 		}
 		p.seed[x/64] |= 1 << (x % 64)
 		p.counts[shard].seeds++
+		p.seeds++
 	}
 	for which := range p.send {
 		p.send[which] = make([][]graph.Vertex, cfg.Nodes)
@@ -78,6 +82,29 @@ func newPlan(v *graph.View, cfg *Config, seeds []graph.Vertex) plan {
 		p.mirror(v, cfg)
 	}
 	return p
+}
+
+// senders returns the number of sending tiles of n vertices.
+func (p *plan) senders(n int) int { return (n + 1<<p.tileBits - 1) >> p.tileBits }
+
+// isSeed returns 1 of a seed and 0 of another host.
+func (p *plan) isSeed(x graph.Vertex) int {
+	if p.seed == nil {
+		return 0
+	}
+	return int(p.seed[x/64] >> (x % 64) & 1)
+}
+
+// weights returns W for other hosts and for seeds, of which all nodes together
+// have p.seeds.
+func (p *plan) weights(params *Params, hosts int) (w [2]float64) {
+	n := float64(hosts)
+	w = [2]float64{1 / n, 1 / n}
+	if p.seeds > 0 {
+		w[0] = (1 - params.Lambda) / n
+		w[1] = w[0] + params.Lambda/float64(p.seeds)
+	}
+	return w
 }
 
 // tilesOf joins neighbouring blocks to tiles of at most size vertices, or of one
@@ -159,11 +186,7 @@ type update struct {
 // it keeps the sum of the ranks at 1, and ranks of 0 at 0.
 func (p *plan) update(params *Params, t totals) (u update) {
 	n := float64(t.hosts)
-	w := [2]float64{1 / n, 1 / n}
-	if t.seeds > 0 {
-		w[0] = (1 - params.Lambda) / n
-		w[1] = w[0] + params.Lambda/float64(t.seeds)
-	}
+	w := p.weights(params, t.hosts)
 	for which := range u.base {
 		if t.mass[which] > 0 {
 			u.scale[which] = params.Damping * (1 - t.dangling[which]) / t.mass[which]

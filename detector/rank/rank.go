@@ -65,6 +65,16 @@ func (p Params) Validate() error {
 	return nil
 }
 
+// checkFor reports a parameter out of its range for a view.
+func (p Params) checkFor(v *graph.View) error {
+	for _, x := range p.Seeds {
+		if int(x) >= v.Len() {
+			return fmt.Errorf("rank: seed %d: the view has %d vertices", x, v.Len())
+		}
+	}
+	return p.Validate()
+}
+
 // limit returns the superstep at which a ranking ends at the latest: the L1
 // distance from the fixed point is at most 2·d^t, and below 1e-17 it no longer
 // shows in a float64.

@@ -20,6 +20,15 @@ func cloneResult(r Result) Result {
 	return r
 }
 
+func mustResume(t testing.TB, v *graph.View, start Result, p Params) Result {
+	t.Helper()
+	r, err := Resume(v, start, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 // leafyLinks returns links of which many lead to hosts with no other: leaves
 // that answer or not, pairs of hosts that talk to each other alone, and hosts
 // that nobody talks to.
@@ -76,10 +85,8 @@ func TestResumeKeepsItsBound(t *testing.T) {
 			}
 		}
 		again := [2]Result{cloneResult(beginPlain), cloneResult(beginSeeded)}
-		gotPlain, gotSeeded, err := Resume(v, beginPlain, beginSeeded, p)
-		if err != nil {
-			t.Fatal(err)
-		}
+		gotPlain := mustResume(t, v, beginPlain, plain)
+		gotSeeded := mustResume(t, v, beginSeeded, p)
 		check := func(kind string, got Result, p Params) {
 			t.Helper()
 			q := p.Damping / (1 - p.Damping)
@@ -97,11 +104,12 @@ func TestResumeKeepsItsBound(t *testing.T) {
 		if len(p.Seeds) > 0 {
 			check("seeded", gotSeeded, p)
 		}
-		p.Workers = 5
-		again[0], again[1], err = Resume(v, again[0], again[1], p)
-		if err != nil || !slices.Equal(again[0].Client, gotPlain.Client) || !slices.Equal(again[0].Server, gotPlain.Server) ||
+		plain.Workers, p.Workers, p.Memory = 5, 5, new(Memory)
+		plain.Memory = p.Memory
+		again[0], again[1] = mustResume(t, v, again[0], plain), mustResume(t, v, again[1], p)
+		if !slices.Equal(again[0].Client, gotPlain.Client) || !slices.Equal(again[0].Server, gotPlain.Server) ||
 			!slices.Equal(again[1].Client, gotSeeded.Client) || !slices.Equal(again[1].Server, gotSeeded.Server) {
-			t.Errorf("seed %d: ranks differ with 5 goroutines (error %v)", seed, err)
+			t.Errorf("seed %d: ranks differ with 5 goroutines and a memory", seed)
 		}
 	}
 }
@@ -118,10 +126,7 @@ func TestResumeAgreesWithRun(t *testing.T) {
 	var first Result
 	for workers := range 4 {
 		p.Workers = workers
-		got, _, err := Resume(v, cloneResult(start), Result{}, p)
-		if err != nil {
-			t.Fatal(err)
-		}
+		got := mustResume(t, v, cloneResult(start), p)
 		if d := Distance(got, full); d > 2*p.Tolerance {
 			t.Errorf("a full ranking differs by %g, want at most %g", d, 2*p.Tolerance)
 		}
@@ -139,22 +144,21 @@ func TestResumeAgreesWithRun(t *testing.T) {
 func TestResumeRefuses(t *testing.T) {
 	v := graph.FromLinks(3, []uint32{0}, []uint32{1})
 	start := mustRun(t, v, DefaultParams())
-	f := func(plain, seeded Result, change func(*Params)) {
+	f := func(start Result, change func(*Params)) {
 		t.Helper()
 		p := DefaultParams()
 		change(&p)
-		if _, _, err := Resume(v, plain, seeded, p); err == nil {
+		if _, err := Resume(v, start, p); err == nil {
 			t.Errorf("%+v: got no error", p)
 		} else {
 			t.Log(err)
 		}
 	}
-	f(Result{}, Result{}, func(*Params) {})
-	f(start, Result{}, func(p *Params) { p.Seeds = []graph.Vertex{1} })
-	f(start, start, func(p *Params) { p.Seeds = []graph.Vertex{3} })
-	f(start, start, func(p *Params) { p.Iterations = 4 })
-	f(start, start, func(p *Params) { p.Damping = 2 })
-	if r, _, err := Resume(graph.FromLinks(0, nil, nil), Result{}, Result{}, DefaultParams()); err != nil || r.Hosts != 0 {
+	f(Result{}, func(*Params) {})
+	f(start, func(p *Params) { p.Seeds = []graph.Vertex{3} })
+	f(start, func(p *Params) { p.Iterations = 4 })
+	f(start, func(p *Params) { p.Damping = 2 })
+	if r, err := Resume(graph.FromLinks(0, nil, nil), Result{}, DefaultParams()); err != nil || r.Hosts != 0 {
 		t.Errorf("empty view: got %+v, %v", r, err)
 	}
 }
