@@ -45,8 +45,13 @@ type Config struct {
 	// TopK is the number of suspects shown as metrics by pseudonym; default
 	// 10, 0 for none, at most 100.
 	TopK int `yaml:"top_k"`
-	// SnapshotSlices is the number of slices between two snapshots; default 6,
-	// at least 1. The log must reach back at least so far.
+	// FullEvery is how often ranks are computed from nothing, in slices; default
+	// 6, at least 1. In between they start from those of the slice before. The
+	// same on every detector of a ring.
+	FullEvery int `yaml:"full_every"`
+	// SnapshotSlices is the least number of slices between two snapshots, which
+	// are taken at slices ranked from nothing; default 6, at least 1. The log must
+	// reach back at least so far and full_every slices more.
 	SnapshotSlices int `yaml:"snapshot_slices"`
 	// Events is the file to which epochs, new suspects and cleared suspects are
 	// appended as JSON Lines; default events.jsonl, relative to the state
@@ -72,6 +77,7 @@ func DefaultConfig() Config {
 		SeedLambda:     1,
 		Verdict:        verdict.DefaultConfig(),
 		TopK:           10,
+		FullEvery:      6,
 		SnapshotSlices: 6,
 		Events:         "events.jsonl",
 	}
@@ -98,6 +104,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("seed_lambda %v: want more than 0 and at most 1", c.SeedLambda)
 	case c.TopK < 0 || c.TopK > maxTopK:
 		return fmt.Errorf("top_k %d: want 0 to %d", c.TopK, maxTopK)
+	case c.FullEvery < 1 || c.FullEvery > maxWindow:
+		return fmt.Errorf("full_every %d: want 1 to %d", c.FullEvery, maxWindow)
 	case c.SnapshotSlices < 1:
 		return fmt.Errorf("snapshot_slices %d: want at least 1", c.SnapshotSlices)
 	}

@@ -3,8 +3,9 @@
 // suspects. Its results go out as metrics, JSON over HTTP and JSON Lines.
 //
 // The graph is a function of the log: what the commits before a Close cover,
-// and nothing else, is in that Close's epoch. Ranks start from nothing in each
-// epoch. So an epoch's scores are the same to the last bit whatever crashed in
+// and nothing else, is in that Close's epoch. Ranks start from those of the
+// epoch before, and every few slices from nothing, at which alone snapshots are
+// taken. So an epoch's scores are the same to the last bit whatever crashed in
 // between, and on every detector of a ring.
 package detector
 
@@ -21,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flowhound/flowhound/detector/graph"
+	"github.com/flowhound/flowhound/internal/flow"
 )
 
 // Deps are what a detector needs from outside.
@@ -46,11 +48,14 @@ type Detector struct {
 	proposal proposal
 	gaps     gaps
 	ranked   chan struct{} // closed when the ranking under way is done
+	chain    chain         // its last belongs to the ranking under way
 
 	snapshots           snapshotStats
 	logErrors           atomic.Uint64
 	conflicts           atomic.Uint64
 	epochs, eventErrors atomic.Uint64
+	disagreements       atomic.Uint64
+	checks              [len(weights)]atomic.Pointer[check] // the last of each
 	status              atomic.Pointer[status]
 	epoch               atomic.Pointer[epoch]
 	history             history
@@ -64,9 +69,10 @@ type Detector struct {
 
 // startPoint is what the log held when the detector started.
 type startPoint struct {
-	control uint64   // newest control message
-	close   uint64   // newest Close
-	without []string // of the newest Close
+	control uint64     // newest control message
+	close   uint64     // newest Close
+	slice   flow.Slice // of the newest Close
+	without []string   // of the newest Close
 }
 
 // New returns a detector that is inert until Start. It registers its metrics.
@@ -84,6 +90,7 @@ func New(cfg Config, deps Deps) (*Detector, error) {
 		deps.Now = time.Now
 	}
 	d := &Detector{cfg: cfg, deps: deps, closer: newCloser(cfg.Patience, cfg.Slice)}
+	d.chain.length = flow.Slice(cfg.FullEvery)
 	d.status.Store(&status{})
 	if err := deps.Registerer.Register(newMetrics(d)); err != nil {
 		return nil, fmt.Errorf("detector: register metrics: %w", err)

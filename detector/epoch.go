@@ -1,7 +1,6 @@
 package detector
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -23,10 +22,19 @@ const recentEpochs = 64
 // Stages of an epoch, in order; labels of its duration.
 var stages = []string{"freeze", "rank", "seeded", "core", "verdict"}
 
+// Weights of the two rankings, W of the client and server rank; labels.
+const (
+	uniform = iota
+	fromSeeds
+)
+
+var weights = [...]string{uniform: "uniform", fromSeeds: "seeds"}
+
 // epoch is one ranking of one window. It is immutable once published, except
 // for the links' evidence that its view shows as it is now.
 type epoch struct {
 	slice   flow.Slice
+	full    bool   // its ranks start from nothing
 	seq     uint64 // of its Close in the control stream
 	without []string
 	at      time.Time // when it was published
@@ -34,7 +42,8 @@ type epoch struct {
 	view                 *graph.View
 	seeds                []graph.Vertex
 	ranks                rank.Result
-	seeded               rank.Result // without seeds, zero
+	seeded               rank.Result          // without seeds, zero
+	checks               [len(weights)]*check // nil if there was nothing to compare
 	contrast             core.Result
 	verdict              verdict.Verdict
 	suspects             map[graph.Vertex]int // place in verdict.Suspects
@@ -45,12 +54,21 @@ type epoch struct {
 	scoreHistogram       []uint64       // by scoreBounds
 }
 
-// rankNow freezes the graph and ranks it in the background. Another ranking
-// under way is waited for: epochs are published in the order of their slices.
-func (d *Detector) rankNow(c wire.Close) {
+// rankNow freezes the graph and ranks it in the background, from the epoch
+// before unless it is to be full. Another ranking under way is waited for:
+// epochs are published in the order of their slices. Of slices closed before
+// the newest one that the log held at the start, only the ranks are needed, and
+// only in its run.
+func (d *Detector) rankNow(c wire.Close, full bool) {
 	d.awaitRanking()
+	before, newest := d.chain.last, d.ingest.closeSeq >= d.start.close
+	d.chain.last = nil
+	if !newest && d.chain.run(c.Slice) != d.chain.run(d.start.slice) {
+		return
+	}
 	begin := time.Now()
 	e := &epoch{slice: c.Slice, seq: d.ingest.closeSeq, without: c.Without, took: map[string]time.Duration{}}
+	e.full = full || before == nil || d.cfg.Iterations > 0
 	e.view = d.graph.Freeze()
 	e.seeds = findSeeds(e.view, d.ingest.seeds)
 	e.took["freeze"] = time.Since(begin)
@@ -58,19 +76,29 @@ func (d *Detector) rankNow(c wire.Close) {
 	d.ranked = done
 	go func() {
 		defer close(done)
-		if err := e.rank(d.cfg); err != nil {
+		p := d.cfg.params()
+		if err := e.rank(p, before, d.cfg.SeedLambda); err != nil {
 			d.deps.Logger.Error("epoch not ranked", "err", err, "slice", e.slice)
+			return
+		}
+		d.chain.last = e
+		d.noteCheck(e)
+		if !newest {
+			return
+		}
+		if err := e.judge(p, d.cfg.Verdict); err != nil {
+			d.deps.Logger.Error("epoch not judged", "err", err, "slice", e.slice)
 			return
 		}
 		d.publish(e)
 	}()
 }
 
-// rankRecovered ranks the slice that the snapshot ends with, if no newer one
-// was closed since.
+// rankRecovered ranks the slice that the snapshot ends with, if it is needed.
+// It is the first of its run.
 func (d *Detector) rankRecovered() {
-	if d.ingest.closeSeq > 0 && d.ingest.closeSeq >= d.start.close {
-		d.rankNow(wire.Close{Slice: d.ingest.closed, Without: d.start.without})
+	if d.ingest.closeSeq > 0 {
+		d.rankNow(wire.Close{Slice: d.ingest.closed, Without: d.start.without}, true)
 	}
 }
 
@@ -100,43 +128,57 @@ func findSeeds(v *graph.View, sources map[string][]wire.Seed) []graph.Vertex {
 	return slices.Compact(found)
 }
 
-// rank computes everything that follows from the view and the seeds, and
-// nothing else: no earlier epoch, no clock, no order of arrival.
-func (e *epoch) rank(cfg Config) (err error) {
-	stage := func(name string, f func() error) {
-		if err == nil {
-			begin := time.Now()
-			err = f()
-			e.took[name] = time.Since(begin)
-		}
-	}
+// params returns the parameters of the rankings of one epoch, which share a
+// memory.
+func (c Config) params() rank.Params {
 	p := rank.DefaultParams()
-	p.Damping, p.Iterations, p.Tolerance = cfg.Damping, cfg.Iterations, cfg.Tolerance
-	p.Memory = new(rank.Memory) // the rank from the seeds runs over the same links
-	stage("rank", func() error {
-		e.ranks, err = rank.Run(e.view, p)
+	p.Damping, p.Iterations, p.Tolerance = c.Damping, c.Iterations, c.Tolerance
+	p.Memory = new(rank.Memory)
+	return p
+}
+
+// stage runs one stage of the epoch and notes how long it took.
+func (e *epoch) stage(name string, f func() error) error {
+	begin := time.Now()
+	err := f()
+	e.took[name] = time.Since(begin)
+	return err
+}
+
+// rank computes the ranks, which follow from the view, the seeds and, unless it
+// is nil, the epoch before, and from nothing else: no clock, no order of
+// arrival. The ranks from seeds start from nothing too when there were none.
+func (e *epoch) rank(p rank.Params, before *epoch, seedLambda float64) error {
+	var last, lastSeeded rank.Result
+	if before != nil {
+		last, lastSeeded = before.ranks, before.seeded
+	}
+	err := e.stage("rank", func() (err error) {
+		e.ranks, e.checks[uniform], err = e.ranking(p, before, last)
 		return err
 	})
-	stage("seeded", func() error {
-		if len(e.seeds) == 0 {
-			return nil
-		}
-		p := p
-		p.Seeds, p.Lambda = e.seeds, cfg.SeedLambda
-		e.seeded, err = rank.Run(e.view, p)
+	if err != nil || len(e.seeds) == 0 {
+		return err
+	}
+	return e.stage("seeded", func() (err error) {
+		p.Seeds, p.Lambda = e.seeds, seedLambda
+		e.seeded, e.checks[fromSeeds], err = e.ranking(p, before, lastSeeded)
 		return err
 	})
-	stage("core", func() error { return e.contrastCores(p) })
-	stage("verdict", func() error {
+}
+
+// judge computes what follows from the ranks.
+func (e *epoch) judge(p rank.Params, cfg verdict.Config) error {
+	if err := e.stage("core", func() error { return e.contrastCores(p) }); err != nil {
+		return err
+	}
+	_ = e.stage("verdict", func() error {
 		e.verdict = verdict.Judge(verdict.Input{
 			View: e.view, Client: e.ranks.Client, Server: e.ranks.Server, Contrast: e.contrast,
 			Seeds: e.seeds, SeededClient: e.seeded.Client, SeededServer: e.seeded.Server,
-		}, cfg.Verdict)
+		}, cfg)
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("slice %d: %w", e.slice, err)
-	}
 	e.summarise()
 	return nil
 }
@@ -187,7 +229,7 @@ func (d *Detector) publish(e *epoch) {
 	d.epoch.Store(e)
 	d.epochs.Add(1)
 	d.deps.Logger.Info("epoch ranked", "slice", e.slice, "hosts", e.view.Len(), "links", e.view.Links(),
-		"suspects", len(e.verdict.Suspects), "new", len(fresh), "supersteps", e.ranks.Supersteps, "took", e.seconds())
+		"suspects", len(e.verdict.Suspects), "new", len(fresh), "full", e.full, "supersteps", e.ranks.Supersteps, "took", e.seconds())
 	if err := d.writeEvents(e, fresh, cleared); err != nil {
 		d.eventErrors.Add(1)
 		d.deps.Logger.Error("events not written", "err", err, "slice", e.slice)
@@ -218,6 +260,7 @@ type epochSummary struct {
 	End        time.Time          `json:"end"`
 	Ranked     time.Time          `json:"ranked"`
 	Seq        uint64             `json:"seq"`
+	Full       bool               `json:"full"`
 	Without    []string           `json:"without"`
 	Hosts      int                `json:"hosts"`
 	Links      int                `json:"links"`
@@ -232,7 +275,7 @@ type epochSummary struct {
 
 func (e *epoch) summary(cfg Config) epochSummary {
 	s := epochSummary{
-		Slice: e.slice, End: cfg.end(e.slice), Ranked: e.at.UTC(), Seq: e.seq, Without: e.without,
+		Slice: e.slice, End: cfg.end(e.slice), Ranked: e.at.UTC(), Seq: e.seq, Full: e.full, Without: e.without,
 		Hosts: e.view.Len(), Links: e.view.Links(), Suspects: len(e.verdict.Suspects),
 		LeftOut: e.verdict.LeftOut, Clusters: len(e.verdict.Clusters), Seeds: len(e.seeds),
 		Supersteps: e.ranks.Supersteps, Delta: e.ranks.Delta, Seconds: map[string]float64{},

@@ -164,14 +164,15 @@ func (e effects) Apply(g flow.Generation, cs []flow.Contact) { e.d.graph.Apply(g
 // silence are within the span that a graph can hold.
 func (e effects) Advance(s flow.Slice) { e.d.graph.Expire(e.d.cfg.oldest(s)) }
 
-// Close implements sink: it ranks the graph unless a newer Close is already in
-// the log, and saves the state if it is time.
+// Close implements sink: it ranks the graph, if the log holds no newer Close
+// that makes that needless, and saves the state if it is time.
 func (e effects) Close(c wire.Close) {
 	d := e.d
 	d.graph.Expire(d.cfg.oldest(c.Slice)) // again: it also holds the graph to MaxLinks
 	d.noteGaps(c.Slice)
-	if d.ingest.closeSeq >= d.start.close {
-		d.rankNow(c)
+	first := d.chain.advance(c.Slice)
+	d.rankNow(c, first)
+	if first {
+		d.snapshotIfDue(c.Slice)
 	}
-	d.snapshotIfDue(c.Slice)
 }

@@ -18,8 +18,11 @@ type Judgement struct {
 // Judge judges a graph as an epoch does, without a log or a clock: for files
 // and for tests. Seeds are ascending and without duplicates.
 func Judge(v *graph.View, seeds []graph.Vertex, cfg Config) (Judgement, error) {
-	e := &epoch{view: v, seeds: seeds, took: map[string]time.Duration{}}
-	if err := e.rank(cfg); err != nil {
+	e, p := &epoch{view: v, full: true, seeds: seeds, took: map[string]time.Duration{}}, cfg.params()
+	if err := e.rank(p, nil, cfg.SeedLambda); err != nil {
+		return Judgement{}, err
+	}
+	if err := e.judge(p, cfg.Verdict); err != nil {
 		return Judgement{}, err
 	}
 	return Judgement{Client: e.ranks.Client, Server: e.ranks.Server, Contrast: e.contrast, Verdict: e.verdict}, nil

@@ -145,6 +145,14 @@ func (l *memLog) Batches(ctx context.Context, stream int, shards []flow.Shard, f
 	return memBatches{&memReader{l: l, get: func() []message { return l.batches[stream] }, at: from, closed: make(chan struct{})}}, nil
 }
 
+// grow appends a control message.
+func (l *memLog) grow(m message) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.control = append(l.control, m)
+	l.wake()
+}
+
 // prefix returns a log that holds the first messages of l.
 func (l *memLog) prefix(control int) *memLog {
 	p := newMemLog()

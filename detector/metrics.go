@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flowhound/flowhound/detector/graph"
+	"github.com/flowhound/flowhound/detector/rank"
 )
 
 // metrics shows a detector to Prometheus. Everything is computed when it is
@@ -61,8 +62,12 @@ var (
 	descEpochs      = desc("epochs_total", "Epochs published.")
 	descEpochTime   = desc("epoch_timestamp_seconds", "End of the slice of the last epoch, in Unix time.")
 	descEpochTook   = desc("epoch_duration_seconds", "Time that the last epoch took, by stage.", "stage")
-	descSupersteps  = desc("supersteps", "Supersteps of the last epoch, by weight of the rank.", "weight")
-	descDelta       = desc("rank_delta", "Sum of all changes in the last superstep of the last epoch, by weight of the rank.", "weight")
+	descSupersteps  = desc("supersteps", "Supersteps of the last epoch, or passes over the links if its ranks start from the epoch before, by weight of the rank.", "weight")
+	descDelta       = desc("rank_delta", "Sum of all changes in the last superstep of the last epoch, or what bounds the error likewise, by weight of the rank.", "weight")
+	descFull        = desc("epoch_full", "Whether the ranks of the last epoch start from nothing: 1 or 0.")
+	descDistance    = desc("rank_distance", "Sum of all differences between ranks from nothing and incremental ones of the same slice, when last compared, by weight of the rank.", "weight")
+	descBound       = desc("rank_distance_bound", "What rank_distance can be by the proven errors of both, by weight of the rank.", "weight")
+	descDisagree    = desc("rank_disagreements_total", "Comparisons in which rank_distance exceeded its bound.")
 	descSum         = desc("rank_sum", "Sum of all ranks in the last epoch, 1 but for rounding, by rank.", "rank")
 	descSeeds       = desc("seeds", "Known bots within the window of the last epoch.")
 	descSuspects    = desc("suspects", "Suspects of the last epoch.")
@@ -83,7 +88,8 @@ func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 		descCloses, descConflicts, descBatchDrops, descCtlDrops, descDrops, descPending, descHeld,
 		descCollectors, descIncomplete, descHosts, descLinks, descGraphBytes, descExpired, descSnapshots,
 		descSnapshotFails, descSnapshotBytes, descSnapshotTime, descSnapshotLoad, descEventErrors, descEpochs,
-		descEpochTime, descEpochTook, descSupersteps, descDelta, descSum, descSeeds, descSuspects, descLeftOut,
+		descEpochTime, descEpochTook, descSupersteps, descDelta, descFull, descDistance,
+		descBound, descDisagree, descSum, descSeeds, descSuspects, descLeftOut,
 		descClusters, descLargest, descScoreHosts, descTopScore, descTopTruncate,
 	} {
 		out <- d
@@ -171,10 +177,7 @@ func (m *metrics) collectEpoch(out emitter, e *epoch) {
 	for _, stage := range stages {
 		out.gauge(descEpochTook, e.took[stage].Seconds(), stage)
 	}
-	out.gauge(descSupersteps, float64(e.ranks.Supersteps), "uniform")
-	out.gauge(descSupersteps, float64(e.seeded.Supersteps), "seeds")
-	out.gauge(descDelta, e.ranks.Delta, "uniform")
-	out.gauge(descDelta, e.seeded.Delta, "seeds")
+	m.collectRanks(out, e)
 	out.gauge(descSum, e.clientSum, "client")
 	out.gauge(descSum, e.serverSum, "server")
 	out.gauge(descSeeds, float64(len(e.seeds)))
@@ -191,6 +194,21 @@ func (m *metrics) collectEpoch(out emitter, e *epoch) {
 		hosts += n
 		out.gauge(descScoreHosts, float64(hosts), scoreLabel(i))
 	}
+}
+
+func (m *metrics) collectRanks(out emitter, e *epoch) {
+	out.gauge(descFull, oneIf(e.full))
+	for weight, r := range [...]rank.Result{uniform: e.ranks, fromSeeds: e.seeded} {
+		out.gauge(descSupersteps, float64(r.Supersteps), weights[weight])
+		out.gauge(descDelta, r.Delta, weights[weight])
+		c := m.d.checks[weight].Load()
+		if c == nil {
+			c = new(check)
+		}
+		out.gauge(descDistance, c.distance, weights[weight])
+		out.gauge(descBound, c.bound, weights[weight])
+	}
+	out.counter(descDisagree, m.d.disagreements.Load())
 }
 
 func oneIf(b bool) float64 {

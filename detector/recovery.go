@@ -107,7 +107,7 @@ func (d *Detector) readLastClose(ctx context.Context) error {
 	if !ok {
 		return fmt.Errorf("last close: is a %T", c)
 	}
-	d.start.close, d.start.without = seq, closing.Without
+	d.start.close, d.start.slice, d.start.without = seq, closing.Slice, closing.Without
 	return nil
 }
 
@@ -136,6 +136,7 @@ func (d *Detector) loadNewest(ends logEnds) error {
 	}
 	d.ingest = newIngest(d.cfg.windowSlices(), effects{d})
 	d.graph = graph.New(d.graphConfig())
+	d.chain.closed = 0
 	d.snapshots.last.Store(0)
 	return nil
 }
@@ -195,7 +196,7 @@ func (d *Detector) load(path string, ends logEnds) error {
 	if err := ends.reach(m); err != nil {
 		return err
 	}
-	d.ingest, d.graph, d.gaps.whole = m, g, whole
+	d.ingest, d.graph, d.gaps.whole, d.chain.closed = m, g, whole, m.closed
 	d.snapshots.last.Store(uint32(m.closed))
 	return nil
 }
@@ -254,8 +255,8 @@ func readHeader(b []byte, cfg Config, m *ingest) (whole flow.Slice, err error) {
 	return whole, m.restore(bytes.Clone(r.b))
 }
 
-// snapshotIfDue saves the state at a Close. A failure is logged and counted:
-// the log still holds everything.
+// snapshotIfDue saves the state at a Close that is the first of its run. A
+// failure is logged and counted: the log still holds everything.
 func (d *Detector) snapshotIfDue(s flow.Slice) {
 	if last := d.snapshots.last.Load(); last > 0 && uint32(s)-last < uint32(d.cfg.SnapshotSlices) {
 		return

@@ -29,7 +29,7 @@ const firstSlice flow.Slice = 1000
 func testConfig() Config {
 	c := DefaultConfig()
 	c.Slice, c.Window, c.Patience = time.Second, 8*time.Second, 400*time.Millisecond
-	c.SnapshotSlices = 3
+	c.SnapshotSlices, c.FullEvery = 3, 4
 	return c
 }
 

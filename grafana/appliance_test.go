@@ -48,7 +48,7 @@ collector:
   flush: 500ms
   grace: 0s
   exporters: [{name: lab, from: [127.0.0.1]}]
-detector: {patience: 2s, snapshot_slices: 2}
+detector: {patience: 2s, full_every: 2, snapshot_slices: 2}
 log: {listen: "%s"}
 `, filepath.Join(dir, "state"), a.http, a.netflow, log)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {

@@ -173,7 +173,8 @@ func (c Config) feed() feed.Config {
 		Dir: c.StateDir, URL: c.Log.URL, Listen: c.Log.Listen, MaxBytes: c.Log.MaxBytes,
 		SyncAlways: c.Log.Sync, Replicas: c.Log.Replicas,
 	}
-	f.MaxAge = max(c.Window+time.Duration(2*c.Detector.SnapshotSlices)*c.Slice, time.Hour)
+	snapshots := time.Duration(c.Detector.SnapshotSlices+c.Detector.FullEvery) * c.Slice // between two, at most
+	f.MaxAge = max(c.Window+2*snapshots, time.Hour)
 	return f
 }
 
