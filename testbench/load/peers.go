@@ -30,10 +30,10 @@ const round = 16_384
 
 // enough is the CPU time after which a repetition of a receiver ends: what it
 // spends once, on memory that it never touched before, hardly shows in it.
-const enough = 4 * time.Second
+const enough = 8 * time.Second
 
 // mostRounds ends the repetitions of the fastest.
-const mostRounds = 64
+const mostRounds = 128
 
 // peer is a receiver: how to get it, start it, and ask what it took.
 type peer struct {
