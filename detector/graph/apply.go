@@ -22,6 +22,9 @@ type lookup struct {
 	hashLo, hashHi uint32
 	hash           uint32 // of the pair
 	refLo, refHi   ref
+	// placeLo, placeHi and place are where the hosts and the pair probably
+	// are, or absent.
+	placeLo, placeHi, place uint32
 }
 
 // Apply takes the contacts of one batch, whose pseudonyms are of generation
@@ -53,7 +56,7 @@ func (g *Graph) applyGroup(gen flow.Generation, contacts []flow.Contact, batch [
 	g.stats.Contacts += uint64(len(batch))
 	g.prefetchHosts(batch)
 	for i := range batch {
-		g.locate(&batch[i])
+		g.locateAt(&batch[i])
 	}
 	g.prefetchPairs(batch)
 	unlinks := g.unlinks
@@ -68,7 +71,7 @@ func (g *Graph) applyGroup(gen flow.Generation, contacts []flow.Contact, batch [
 	}
 }
 
-// prefetchHosts brings what locate will read into the cache. Its loops are
+// prefetchHosts brings what locateAt will read into the cache. Its loops are
 // short, so that the processor runs ahead over many misses at a time.
 func (g *Graph) prefetchHosts(batch []lookup) {
 	var touched uint32
@@ -78,7 +81,9 @@ func (g *Graph) prefetchHosts(batch []lookup) {
 	}
 	for i := range batch {
 		l := &batch[i]
-		touched += g.hosts[l.lo.Shard].touch(l.hashLo) + g.hosts[l.hi.Shard].touch(l.hashHi)
+		lo, hi := &g.hosts[l.lo.Shard], &g.hosts[l.hi.Shard]
+		l.placeLo, l.placeHi = lo.candidate(l.hashLo), hi.candidate(l.hashHi)
+		touched += lo.touch(l.placeLo) + hi.touch(l.placeHi)
 	}
 	g.peeked = touched
 }
@@ -93,7 +98,9 @@ func (g *Graph) prefetchPairs(batch []lookup) {
 	}
 	for i := range batch {
 		if l := &batch[i]; l.known {
-			touched += g.pairs[l.lo.Shard].touch(l.hash)
+			ps := &g.pairs[l.lo.Shard]
+			l.place = ps.candidate(l.hash)
+			touched += ps.touch(l.place)
 		}
 	}
 	g.peeked = touched
@@ -130,7 +137,7 @@ func (g *Graph) start(s flow.Slice) {
 
 // orient turns a contact to lo < hi.
 func (g *Graph) orient(c *flow.Contact) lookup {
-	l := lookup{contact: c, lo: &c.Local, hi: &c.Remote, count: true}
+	l := lookup{contact: c, lo: &c.Local, hi: &c.Remote, count: true, place: absent}
 	out, in := c.Bits&flow.BitOut != 0, c.Bits&flow.BitIn != 0
 	if less(l.hi, l.lo) {
 		l.lo, l.hi, out, in = l.hi, l.lo, in, out
@@ -158,23 +165,45 @@ func less(a, b *flow.Host) bool {
 	return binary.BigEndian.Uint64(a.Pseudonym[8:]) < binary.BigEndian.Uint64(b.Pseudonym[8:])
 }
 
+// locateAt is locate where prefetchHosts has just been.
+func (g *Graph) locateAt(l *lookup) {
+	if l.placeLo == absent || l.placeHi == absent {
+		return
+	}
+	lo, hi := &g.hosts[l.lo.Shard], &g.hosts[l.hi.Shard]
+	if lo.entries[l.placeLo].key != l.lo.Pseudonym || hi.entries[l.placeHi].key != l.hi.Pseudonym {
+		g.locate(l)
+		return
+	}
+	l.foundAt(l.placeLo, l.placeHi)
+}
+
 // locate looks both hosts up.
 func (g *Graph) locate(l *lookup) {
 	a, okA := g.hosts[l.lo.Shard].find(l.hashLo, &l.lo.Pseudonym)
 	b, okB := g.hosts[l.hi.Shard].find(l.hashHi, &l.hi.Pseudonym)
 	if l.known = okA && okB; l.known {
-		l.refLo, l.refHi = makeRef(l.lo.Shard, a), makeRef(l.hi.Shard, b)
-		l.hash = hashPair(l.refLo, l.refHi)
+		l.foundAt(a, b)
 	}
+}
+
+// foundAt notes the hosts' places.
+func (l *lookup) foundAt(lo, hi uint32) {
+	l.known = true
+	l.refLo, l.refHi = makeRef(l.lo.Shard, lo), makeRef(l.hi.Shard, hi)
+	l.hash = hashPair(l.refLo, l.refHi)
 }
 
 // refresh updates a pair all of whose directions in the contact are live
 // already, and reports whether it is such a pair.
 func (g *Graph) refresh(l *lookup) bool {
 	ps := &g.pairs[l.lo.Shard]
-	local, ok := ps.find(l.hash, l.refLo, l.refHi)
-	if !ok {
-		return false
+	local := l.place
+	if !ps.holds(local, l.refLo, l.refHi) {
+		var ok bool
+		if local, ok = ps.find(l.hash, l.refLo, l.refHi); !ok {
+			return false
+		}
 	}
 	p := &ps.entries[local]
 	if l.bits&^p.bits != 0 {

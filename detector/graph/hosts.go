@@ -54,12 +54,12 @@ func (hs *hosts) find(h uint32, p *flow.Pseudonym) (local uint32, ok bool) {
 	return 0, false
 }
 
-// touch brings the entry that find will probably look at into the cache.
-func (hs *hosts) touch(h uint32) uint32 {
-	if local, ok := hs.candidate(h); ok {
-		return hs.entries[local].out
+// touch brings an entry, if there is one, into the cache.
+func (hs *hosts) touch(local uint32) uint32 {
+	if local == absent {
+		return 0
 	}
-	return 0
+	return hs.entries[local].out
 }
 
 // host returns the place of h in the store, creating it if needed. The caller

@@ -96,12 +96,21 @@ func (ps *pairs) find(h uint32, lo, hi ref) (local uint32, ok bool) {
 	return 0, false
 }
 
-// touch brings the entry that find will probably look at into the cache.
-func (ps *pairs) touch(h uint32) uint32 {
-	if local, ok := ps.candidate(h); ok {
-		return uint32(ps.entries[local].hi)
+// holds reports whether the pair lo, hi is at a place, which may be absent.
+func (ps *pairs) holds(local uint32, lo, hi ref) bool {
+	if local == absent {
+		return false
 	}
-	return 0
+	p := &ps.entries[local]
+	return p.hi == hi && p.lo == lo && p.bits&liveBits != 0
+}
+
+// touch brings an entry, if there is one, into the cache.
+func (ps *pairs) touch(local uint32) uint32 {
+	if local == absent {
+		return 0
+	}
+	return uint32(ps.entries[local].hi)
 }
 
 // newPair adds a pair without a live direction, which the caller sets at once.

@@ -52,22 +52,26 @@ func (x *index) peek(h uint32) uint32 {
 	return x.slots[x.home(h)]
 }
 
+// absent is the place of what the index does not have.
+const absent = 1<<32 - 1
+
 // candidate returns the first place whose tag is h's, without looking at its
-// key; its entry can then be brought into the cache.
-func (x *index) candidate(h uint32) (local uint32, ok bool) {
+// key; its entry can then be brought into the cache. Without one h's key is not
+// there.
+func (x *index) candidate(h uint32) (local uint32) {
 	if len(x.slots) == 0 {
-		return 0, false
+		return absent
 	}
 	tag := h << localBits
 	for i := x.home(h); x.slots[i] != 0; {
 		if e := x.slots[i]; e&^localMax == tag {
-			return e&localMax - 1, true
+			return e&localMax - 1
 		}
 		if i++; i == uint32(len(x.slots)) {
 			i = 0
 		}
 	}
-	return 0, false
+	return absent
 }
 
 // insert adds a place that is not in the index; grow must have made room.
