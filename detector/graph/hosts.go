@@ -54,12 +54,14 @@ func (hs *hosts) find(h uint32, p *flow.Pseudonym) (local uint32, ok bool) {
 	return 0, false
 }
 
-// touch brings an entry, if there is one, into the cache.
+// touch brings the key of an entry, if there is one, into the cache. It may lie
+// in two cache lines.
 func (hs *hosts) touch(local uint32) uint32 {
 	if local == absent {
 		return 0
 	}
-	return hs.entries[local].out
+	key := &hs.entries[local].key
+	return uint32(key[0]) + uint32(key[len(key)-1])
 }
 
 // host returns the place of h in the store, creating it if needed. The caller

@@ -105,12 +105,14 @@ func (ps *pairs) holds(local uint32, lo, hi ref) bool {
 	return p.hi == hi && p.lo == lo && p.bits&liveBits != 0
 }
 
-// touch brings an entry, if there is one, into the cache.
+// touch brings an entry, if there is one, into the cache. It may lie in two
+// cache lines.
 func (ps *pairs) touch(local uint32) uint32 {
 	if local == absent {
 		return 0
 	}
-	return uint32(ps.entries[local].hi)
+	p := &ps.entries[local]
+	return uint32(p.lo) + uint32(p.bits)
 }
 
 // newPair adds a pair without a live direction, which the caller sets at once.
