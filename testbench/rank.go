@@ -4,15 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"time"
 
 	"github.com/flowhound/flowhound/detector/graph"
 	"github.com/flowhound/flowhound/detector/rank"
-	"github.com/flowhound/flowhound/detector/snapshot"
 	"github.com/flowhound/flowhound/internal/flow"
 )
 
@@ -97,7 +94,8 @@ func (m *rankRun) build(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		spent += m.apply(min(genRound, (uint64(m.cfg.Links)-m.graph.Stats().Links)/2+1), at)
+		cpu, _ := m.apply(min(genRound, (uint64(m.cfg.Links)-m.graph.Stats().Links)/2+1), at)
+		spent += cpu
 		bar.at(m.graph.Stats().Links)
 	}
 	s := m.graph.Stats()
@@ -109,16 +107,18 @@ func (m *rankRun) build(ctx context.Context) error {
 	return nil
 }
 
-// apply draws count new pairs and enters them. It returns the CPU time of the
+// apply draws count new pairs and enters them. It returns the time of the
 // entering only.
-func (m *rankRun) apply(count uint64, at func(uint64) flow.Slice) time.Duration {
+func (m *rankRun) apply(count uint64, at func(uint64) flow.Slice) (cpu, wall time.Duration) {
 	batches := m.generator.batches(m.drawn, count, at)
 	m.drawn += count
 	begin := processCPU()
-	for _, b := range batches {
-		m.graph.Apply(1, b)
-	}
-	return processCPU() - begin
+	wall = timed(func() {
+		for _, b := range batches {
+			m.graph.Apply(1, b)
+		}
+	})
+	return processCPU() - begin, wall
 }
 
 // freeze measures a view made from nothing.
@@ -207,75 +207,32 @@ func (m *rankRun) change() {
 	}
 }
 
-// steady measures contacts as a day brings them: eleven of twelve about links
-// that are known, as in 720 million flows over 57 million links.
+// steady measures contacts as a day brings them.
 func (m *rankRun) steady(context.Context) error {
-	const rounds, known = 12, 11
-	var contacts uint64
-	var spent time.Duration
-	count := min(genRound, m.pairs/64+1)
-	for round := range uint64(rounds) {
-		m.newest++
-		at := func(uint64) flow.Slice { return m.newest }
-		before := m.graph.Stats().Contacts
-		if round == rounds/2 {
-			spent += m.apply(count, at)
-		} else {
-			// Known pairs are drawn again from the newer half, which no change expired.
-			drawn := m.drawn
-			m.drawn = drawn/2 + round*drawn/(2*rounds+2)
-			spent += m.apply(min(count, drawn-m.drawn), at)
-			m.drawn = drawn
-		}
-		contacts += m.graph.Stats().Contacts - before
-	}
-	m.result.ApplyContactsPerCPU = float64(contacts) / spent.Seconds()
+	before := m.graph.Stats().Contacts
+	cpu, _ := m.usual(min(usualRounds*genRound, m.pairs/5))
+	m.result.ApplyContactsPerCPU = float64(m.graph.Stats().Contacts-before) / cpu.Seconds()
 	return nil
 }
 
-// snapshots measures writing to a file and reading from it. The graph is let
-// go in between: a detector that restores has no other.
-func (m *rankRun) snapshots(context.Context) error {
-	file, err := os.CreateTemp(m.cfg.Dir, "flowhound-*.snapshot")
-	if err != nil {
-		return err
+// usualRounds is the number of rounds in which one has new pairs.
+const usualRounds = 12
+
+// usual enters about count pairs, of which eleven of twelve are known, as in 720
+// million flows over 57 million links. It returns the time of the entering.
+func (m *rankRun) usual(count uint64) (cpu, wall time.Duration) {
+	for round := range uint64(usualRounds) {
+		m.newest++
+		drawn := m.drawn
+		if round != usualRounds/2 {
+			// Known pairs are drawn again from the newer half, which no change expired.
+			m.drawn = drawn/2 + round*drawn/(2*usualRounds+2)
+		}
+		c, w := m.apply(count/usualRounds+1, func(uint64) flow.Slice { return m.newest })
+		cpu, wall = cpu+c, wall+w
+		m.drawn = max(m.drawn, drawn)
 	}
-	defer os.Remove(file.Name())
-	defer file.Close()
-	write := m.median(func() time.Duration {
-		return timed(func() {
-			if _, err = file.Seek(0, io.SeekStart); err == nil {
-				err = snapshot.Write(file, nil, m.graph)
-			}
-		})
-	})
-	if err != nil {
-		return err
-	}
-	size, err := file.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return err
-	}
-	links := m.graph.Stats().Links
-	m.view, m.ranks, m.graph = nil, rank.Result{}, nil
-	runtime.GC()
-	read := m.median(func() time.Duration {
-		m.graph = nil
-		return timed(func() {
-			if _, err = file.Seek(0, io.SeekStart); err == nil {
-				_, m.graph, err = snapshot.Read(file, graph.DefaultConfig())
-			}
-		})
-	})
-	if err != nil {
-		return err
-	}
-	if got := m.graph.Stats().Links; got != links {
-		return fmt.Errorf("restored %d links of %d", got, links)
-	}
-	m.result.SnapshotBytes = size
-	m.result.SnapshotMBPerS, m.result.RestoreMBPerS = float64(size)/1e6/write, float64(size)/1e6/read
-	return nil
+	return cpu, wall
 }
 
 // median returns the median of the repetitions of f, in seconds. Large graphs

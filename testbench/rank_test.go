@@ -32,6 +32,7 @@ func TestRankShape(t *testing.T) {
 	for _, name := range []string{
 		"superstep_seconds", "baseline_superstep_seconds", "resident_bytes", "bytes_per_link", "bytes_per_host",
 		"apply_contacts_per_cpu_s", "freeze_fraction_after_1pct", "epoch_fraction_after_1pct", "snapshot_mb_per_s", "restore_mb_per_s",
+		"restore_replay_seconds",
 	} {
 		if x, ok := figures[name].(float64); !ok || x <= 0 {
 			t.Errorf("%s: got %v, want a positive number", name, figures[name])

@@ -58,6 +58,9 @@ type RankResult struct {
 	SnapshotBytes  int64   `json:"snapshot_bytes"`
 	SnapshotMBPerS float64 `json:"snapshot_mb_per_s"`
 	RestoreMBPerS  float64 `json:"restore_mb_per_s"`
+	// Reading the snapshot and entering the contacts of one slice, without the
+	// log's part.
+	RestoreReplaySeconds float64 `json:"restore_replay_seconds"`
 }
 
 // resident fills in the memory that the process has needed up to now.
@@ -107,6 +110,12 @@ func (r RankResult) WriteTable(w io.Writer) error {
 	row("epoch after 1 % change", fmt.Sprintf("%.1f %% of %.2f s", 100*r.EpochFraction, r.EpochSeconds), "≤ 15 %", r.EpochFraction <= 0.15)
 	row("snapshot", fmt.Sprintf("%.0f MB/s, %.0f MB", r.SnapshotMBPerS, float64(r.SnapshotBytes)/1e6), "≥ 300 MB/s", r.SnapshotMBPerS >= 300)
 	row("restore", fmt.Sprintf("%.0f MB/s", r.RestoreMBPerS), "≥ 300 MB/s", r.RestoreMBPerS >= 300)
+	replay := fmt.Sprintf("%.2f s", r.RestoreReplaySeconds)
+	if full {
+		row("… and replay of one slice", replay, "≤ 30 s", r.RestoreReplaySeconds <= 30)
+	} else {
+		show("… and replay of one slice", replay)
+	}
 	_ = t.Flush() // a strings.Builder takes everything
 	_, _ = fmt.Fprintf(&b, "\n%d hosts, %d links; %s, %d cores, %s; medians\n", r.Hosts, r.Links, r.Machine.CPU, r.Machine.Cores, r.Machine.Go)
 	if _, err := io.WriteString(w, b.String()); err != nil {
