@@ -69,7 +69,7 @@ func (p *pair) settle() {
 }
 
 // delta is how the next view differs from the last one. Links are source<<32 |
-// destination, in ascending order.
+// destination, in any order.
 type delta struct {
 	removed  []uint64 // by vertices of the last view
 	added    []uint64 // by vertices of the next one
@@ -98,7 +98,6 @@ func (g *Graph) freezeChanges() *View {
 	if d == nil {
 		return nil
 	}
-	d.removed, d.added = sortLinks(d.removed, g.base.Len()), sortLinks(d.added, int(d.bounds[flow.Shards]))
 	return d.apply(g.base)
 }
 

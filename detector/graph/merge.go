@@ -12,23 +12,20 @@ import (
 func (d *delta) apply(old *View) *View {
 	n := int(d.bounds[flow.Shards])
 	v := &View{graph: old.graph, owned: old.owned, oldest: d.oldest, bounds: d.bounds}
-	parallel(4, func(i int) { // fresh memory is cleared, which takes its time too
-		switch i {
-		case 0:
-			v.Out = d.newRows(old.Out, n)
-		case 1:
-			v.In = d.newRows(old.In, n)
-		case 2:
-			v.keys = make([]flow.Pseudonym, n)
-		case 3:
-			v.generations = make([]flow.Generation, n)
-		}
-	})
-	out := rowMerge{d: d, from: old.Out, to: v.Out, removed: d.removed, added: d.added}
-	in := rowMerge{
-		d: d, from: old.In, to: v.In,
-		removed: sortLinks(reversed(d.removed), old.Len()), added: sortLinks(reversed(d.added), n),
+	out, in := rowMerge{d: d, from: old.Out}, rowMerge{d: d, from: old.In}
+	links := old.Links() - len(d.removed) + len(d.added)
+	prepare := []func(){ // fresh memory is cleared, which takes its time too
+		func() { out.to = newRows(n, links) },
+		func() { in.to = newRows(n, links) },
+		func() { v.keys = make([]flow.Pseudonym, n) },
+		func() { v.generations = make([]flow.Generation, n) },
+		func() { out.removed = sortLinks(d.removed, old.Len()) },
+		func() { out.added = sortLinks(d.added, n) },
+		func() { in.removed = sortLinks(reversed(d.removed), old.Len()) },
+		func() { in.added = sortLinks(reversed(d.added), n) },
 	}
+	parallel(len(prepare), func(i int) { prepare[i]() })
+	v.Out, v.In = out.to, in.to
 	parallel(flow.Shards, func(i int) {
 		s := flow.Shard(i)
 		d.hosts(old, v, s)
@@ -40,8 +37,8 @@ func (d *delta) apply(old *View) *View {
 	return v
 }
 
-func (d *delta) newRows(old Rows, n int) Rows {
-	return Rows{Start: make([]uint32, n+1), Col: make([]Vertex, len(old.Col)-len(d.removed)+len(d.added))}
+func newRows(n, links int) Rows {
+	return Rows{Start: make([]uint32, n+1), Col: make([]Vertex, links)}
 }
 
 // reversed returns the links in the other direction.
