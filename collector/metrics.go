@@ -268,7 +268,7 @@ func (m *metrics) perSocket() {
 		func(sum float64, s listen.SocketStats) float64 { return sum + float64(s.Bytes) })
 	add("socket_truncated_total", "Datagrams that were longer than a slot and lost their end.", prometheus.CounterValue,
 		func(sum float64, s listen.SocketStats) float64 { return sum + float64(s.Truncated) })
-	add("socket_kernel_drops_total", "Datagrams that the kernel dropped because a receive buffer was full.", prometheus.CounterValue,
+	add("socket_kernel_drops_total", "Messages that the kernel dropped because a receive buffer was full, each one datagram or several of one exporter that it had joined.", prometheus.CounterValue,
 		func(sum float64, s listen.SocketStats) float64 { return sum + float64(s.KernelDrops) })
 	add("socket_receive_buffer_bytes", "Receive buffers that the kernel granted, summed over a port's sockets.", prometheus.GaugeValue,
 		func(sum float64, s listen.SocketStats) float64 { return sum + float64(s.ReceiveBuffer) })

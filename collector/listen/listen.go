@@ -2,8 +2,10 @@
 // socket per listener address; a classic BPF program in the kernel steers
 // datagrams by their source address, so that one exporter always belongs to
 // one worker: its templates arrive in order, and nothing about it is shared.
-// A worker reads batches of up to 64 datagrams by recvmmsg(2) into slots that
-// are allocated once.
+// A worker reads batches of up to 64 messages by recvmmsg(2) into slots that are
+// allocated once. A message may be many datagrams of one exporter that the
+// kernel joined on their way (UDP_GRO): most of what a datagram costs is the
+// kernel's work for each message.
 //
 // Systems other than Linux get one worker and one read per datagram.
 package listen
@@ -54,8 +56,9 @@ type SocketStats struct {
 	Packets   uint64 // delivered to the worker
 	Bytes     uint64
 	Truncated uint64 // of Packets, cut at MaxDatagram
-	// KernelDrops are the datagrams that found the buffer full since the
-	// socket was opened, which systemd may have done long before.
+	// KernelDrops are the messages that found the buffer full since the socket
+	// was opened, which systemd may have done long before: datagrams, or
+	// several joined that the kernel counts as one.
 	KernelDrops   uint64
 	ReceiveBuffer int // bytes that the kernel granted, before it doubles them for its own use
 	Queued        int // bytes of memory that waiting datagrams take now

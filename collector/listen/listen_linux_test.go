@@ -183,7 +183,47 @@ func TestSteeringIPv6(t *testing.T) {
 	}
 }
 
-// TestTruncated: a datagram above a slot is cut and counted.
+// TestJoined: datagrams that the kernel joined come apart again, the shorter
+// last one too, in more than one batch. A sender's UDP_SEGMENT over loopback
+// joins them where a network card's driver would.
+func TestJoined(t *testing.T) {
+	s := open(t, listen.Config{Addresses: []string{"127.0.0.1:0"}, Workers: 1})
+	const size, n = 20, 100
+	var all []byte
+	for i := range n {
+		all = append(all, fmt.Sprintf("%-*d", size, i)...)
+	}
+	oob := binary.NativeEndian.AppendUint64(nil, uint64(unix.CmsgLen(2)))
+	oob = binary.NativeEndian.AppendUint32(oob, unix.SOL_UDP)
+	oob = binary.NativeEndian.AppendUint32(oob, unix.UDP_SEGMENT)
+	oob = binary.NativeEndian.AppendUint64(oob, size)
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, _, err := c.WriteMsgUDPAddrPort(all[:len(all)-size/2], oob, s.Addresses()[0]); err != nil {
+		t.Skipf("the kernel sends no segments: %v", err)
+	}
+	send(t, "127.0.0.1", s.Addresses()[0], []byte("alone"))
+	for i, g := range receive(t, s)(n + 1) {
+		want := fmt.Sprintf("%-*d", size, i)
+		switch i {
+		case n - 1:
+			want = want[:size/2]
+		case n:
+			want = "alone"
+		}
+		if g.data != want || g.slack < listen.Slack || i < n && g.from != c.LocalAddr().(*net.UDPAddr).AddrPort() {
+			t.Errorf("datagram %d: %q from %v with %d bytes of slack, want %q from %v", i, g.data, g.from, g.slack, want, c.LocalAddr())
+		}
+	}
+	if k := s.Stats()[0]; k.Packets != n+1 || k.Bytes != uint64(len(all)-size/2+len("alone")) {
+		t.Errorf("counted %d packets of %d bytes, want %d", k.Packets, k.Bytes, n+1)
+	}
+}
+
+// TestTruncated: a datagram above MaxDatagram is cut and counted.
 func TestTruncated(t *testing.T) {
 	s := open(t, listen.Config{Addresses: []string{"127.0.0.1:0"}, Workers: 1})
 	send(t, "127.0.0.1", s.Addresses()[0], make([]byte, 9216))

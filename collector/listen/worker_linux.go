@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,11 +29,12 @@ type Worker struct {
 	eventMu  sync.Mutex // guards event
 	event    int        // eventfd that makes Receive look around, -1 when closed
 
-	headers []mmsghdr
-	iovecs  []unix.Iovec
-	names   []unix.RawSockaddrInet6 // large enough for both families
-	slots   []byte
-	batch   []Packet
+	headers  []mmsghdr
+	iovecs   []unix.Iovec
+	names    []unix.RawSockaddrInet6 // large enough for both families
+	controls []control
+	slots    []byte
+	batch    []Packet
 }
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).
@@ -41,7 +43,21 @@ type mmsghdr struct {
 	length uint32
 }
 
-const slotSize = MaxDatagram + Slack
+// control is the one control message that a message comes with, if the kernel
+// joined datagrams: the size of each but the last.
+type control struct {
+	header unix.Cmsghdr
+	size   int32
+	_      int32
+}
+
+// A message is one datagram, or several of one sender that the kernel joined.
+// Their slots lie so that the first bytes of all do not compete for the same
+// few sets of a cache.
+const (
+	maxMessage = 1 << 16
+	slotSize   = maxMessage + 1536
+)
 
 // smallestQueued is less than the memory that the kernel accounts for any
 // datagram in a buffer (768 bytes on amd64).
@@ -53,13 +69,14 @@ func newWorker(i int, sockets []*socket) (*Worker, error) {
 		return nil, fmt.Errorf("listen: eventfd: %w", err)
 	}
 	w := &Worker{
-		event:   event,
-		polls:   []unix.PollFd{{Fd: int32(event), Events: unix.POLLIN}},
-		headers: make([]mmsghdr, BatchSize),
-		iovecs:  make([]unix.Iovec, BatchSize),
-		names:   make([]unix.RawSockaddrInet6, BatchSize),
-		slots:   make([]byte, BatchSize*slotSize),
-		batch:   make([]Packet, BatchSize),
+		event:    event,
+		polls:    []unix.PollFd{{Fd: int32(event), Events: unix.POLLIN}},
+		headers:  make([]mmsghdr, BatchSize),
+		iovecs:   make([]unix.Iovec, BatchSize),
+		names:    make([]unix.RawSockaddrInet6, BatchSize),
+		controls: make([]control, BatchSize),
+		slots:    make([]byte, BatchSize*slotSize),
+		batch:    make([]Packet, 0, BatchSize),
 	}
 	for _, k := range sockets {
 		if k.worker == i {
@@ -69,11 +86,12 @@ func newWorker(i int, sockets []*socket) (*Worker, error) {
 	}
 	for i := range w.headers {
 		w.iovecs[i].Base = &w.slots[i*slotSize]
-		w.iovecs[i].SetLen(MaxDatagram)
+		w.iovecs[i].SetLen(maxMessage)
 		h := &w.headers[i].header
 		h.Name = (*byte)(unsafe.Pointer(&w.names[i]))
 		h.Iov = &w.iovecs[i]
 		h.SetIovlen(1)
+		h.Control = (*byte)(unsafe.Pointer(&w.controls[i]))
 	}
 	return w, nil
 }
@@ -160,9 +178,7 @@ func (w *Worker) drain(k *socket, handle func([]Packet)) error {
 		if err != nil {
 			return err
 		}
-		if n > 0 {
-			handle(w.batch[:n])
-		}
+		w.give(handle)
 		if n < BatchSize {
 			break
 		}
@@ -182,9 +198,7 @@ func (w *Worker) empty(handle func([]Packet)) error {
 			if err != nil {
 				return err
 			}
-			if n > 0 {
-				handle(w.batch[:n])
-			}
+			w.give(handle)
 			if n < BatchSize {
 				break
 			}
@@ -194,10 +208,14 @@ func (w *Worker) empty(handle func([]Packet)) error {
 	return nil
 }
 
-// receive reads one batch.
-func (w *Worker) receive(k *socket) (int, error) {
+// receive reads up to BatchSize messages, makes their datagrams the batch, and
+// returns how many messages there were.
+func (w *Worker) receive(k *socket) (messages int, err error) {
+	w.batch = w.batch[:0]
 	for i := range w.headers {
-		w.headers[i].header.Namelen = unix.SizeofSockaddrInet6
+		h := &w.headers[i].header
+		h.Namelen = unix.SizeofSockaddrInet6
+		h.SetControllen(int(unsafe.Sizeof(control{})))
 	}
 	r, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(k.fd),
 		uintptr(unsafe.Pointer(&w.headers[0])), BatchSize, unix.MSG_DONTWAIT, 0, 0)
@@ -208,25 +226,52 @@ func (w *Worker) receive(k *socket) (int, error) {
 	default:
 		return 0, fmt.Errorf("receive udp %s: %w", k.address, errno)
 	}
-	n, bytes, truncated := int(r), uint64(0), uint64(0)
-	for i := range n {
-		h := &w.headers[i]
-		length := int(h.length)
-		if h.header.Flags&unix.MSG_TRUNC != 0 {
+	bytes, truncated := 0, 0
+	for i := range int(r) {
+		bytes += int(w.headers[i].length)
+		truncated += w.split(i)
+	}
+	k.packets.Add(uint64(len(w.batch)))
+	k.bytes.Add(uint64(bytes))
+	k.truncated.Add(uint64(truncated))
+	return int(r), nil
+}
+
+// split adds the datagrams of message i to the batch and returns how many of
+// them were too long.
+func (w *Worker) split(i int) (truncated int) {
+	from, left, size := sender(&w.names[i]), int(w.headers[i].length), w.joined(i)
+	if size == 0 {
+		size = left
+	}
+	for at := i * slotSize; ; at += size {
+		n := min(size, left)
+		if left -= n; n > MaxDatagram {
+			n = MaxDatagram
 			truncated++
 		}
-		bytes += uint64(length)
-		w.batch[i] = Packet{
-			From: sender(&w.names[i]),
-			Data: w.slots[i*slotSize : i*slotSize+length : (i+1)*slotSize],
+		w.batch = append(w.batch, Packet{From: from, Data: w.slots[at : at+n : at+n+Slack]})
+		if left == 0 {
+			return truncated
 		}
 	}
-	k.packets.Add(uint64(n))
-	k.bytes.Add(bytes)
-	if truncated != 0 {
-		k.truncated.Add(truncated)
+}
+
+// joined returns the size of the datagrams that the kernel joined to message i,
+// all but the last, 0 if it is one datagram.
+func (w *Worker) joined(i int) int {
+	c, h := &w.controls[i], &w.headers[i].header
+	if h.Controllen == 0 || c.header.Level != unix.SOL_UDP || c.header.Type != unix.UDP_GRO {
+		return 0
 	}
-	return n, nil
+	return int(c.size)
+}
+
+// give hands the batch on, in pieces.
+func (w *Worker) give(handle func([]Packet)) {
+	for piece := range slices.Chunk(w.batch, BatchSize) {
+		handle(piece)
+	}
 }
 
 // sender returns a source address, without the zone: exporters are known by

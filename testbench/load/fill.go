@@ -35,10 +35,13 @@ type filler struct {
 	flows, counts uint64 // flow records in them, and the packets these count
 }
 
-func newFiller(target netip.AddrPort, p *packets, pace *rate.Limiter) (*filler, error) {
+// newFiller opens the routers' sockets. Packets that are sent joined go through
+// the kernel as one until somebody wants them apart, as those do that a network
+// card's driver joins at high rates.
+func newFiller(target netip.AddrPort, p *packets, pace *rate.Limiter, joined bool) (*filler, error) {
 	f := &filler{packets: p}
 	for i := range exporters {
-		s, err := exporter.OpenSender(exporter.SenderConfig{Target: target, Segment: true, Pace: pace,
+		s, err := exporter.OpenSender(exporter.SenderConfig{Target: target, Segment: joined, Pace: pace,
 			Source: netip.AddrFrom4([4]byte{127, 0, 0, byte(2 + i)})})
 		if err != nil {
 			return nil, errors.Join(err, f.close())

@@ -75,7 +75,7 @@ func (r *run) measureLoss() error {
 	}
 	l := &Loss{wanted: r.cfg.LossRate}
 	_, _, l.OneCore = cores()
-	f, err := newFiller(address, r.repeats, exporter.NewPace(r.cfg.LossRate))
+	f, err := newFiller(address, r.repeats, exporter.NewPace(r.cfg.LossRate), true)
 	if err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func (r *run) restart(held bool) (sent, lost uint64, err error) {
 		return 0, 0, err
 	}
 	defer first.kill()
-	f, err := newFiller(address, r.repeats, exporter.NewPace(restartRate))
+	f, err := newFiller(address, r.repeats, exporter.NewPace(restartRate), true)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -81,18 +81,28 @@ func stop(c *collector.Collector) error {
 // time of the receiving thread, whose work that is. Pseudonyms, batches and
 // the log are the work of others.
 func (r *run) measurePipeline() error {
-	rates := medians{}
 	for _, n := range perPackets {
-		err := r.profile("pipeline-"+key(n), func() error { return r.pipeline(r.pipe[n], rates) })
+		apart, err := r.pipeline("pipeline-"+key(n), r.pipe[n], false)
 		if err != nil {
 			return err
 		}
-		r.result.Pipeline[key(n)] = rates.of(key(n))
+		joined, err := r.pipeline("pipeline-joined-"+key(n), r.pipe[n], true)
+		if err != nil {
+			return err
+		}
+		r.result.Pipeline[key(n)], r.result.Joined[key(n)] = apart, joined
 	}
 	return nil
 }
 
-func (r *run) pipeline(p *packets, rates medians) (err error) {
+// pipeline returns millions of flows per second of the receiving thread.
+func (r *run) pipeline(name string, p *packets, joined bool) (median float64, err error) {
+	rates := medians{}
+	err = r.profile(name, func() error { return r.drainPipeline(p, joined, rates) })
+	return rates.of(key(p.perPacket)), err
+}
+
+func (r *run) drainPipeline(p *packets, joined bool, rates medians) (err error) {
 	dir, err := os.MkdirTemp(r.dir, "pipeline-")
 	if err != nil {
 		return err
@@ -106,7 +116,7 @@ func (r *run) pipeline(p *packets, rates medians) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stop(c)) }()
-	f, err := newFiller(g.address(), p, nil)
+	f, err := newFiller(g.address(), p, nil, joined)
 	if err != nil {
 		return err
 	}
@@ -168,7 +178,7 @@ func (r *run) measureToLog() error {
 			return err
 		}
 		defer func() { err = errors.Join(err, stop(c)) }()
-		f, err := newFiller(g.address(), r.repeats, nil)
+		f, err := newFiller(g.address(), r.repeats, nil, true)
 		if err != nil {
 			return err
 		}
