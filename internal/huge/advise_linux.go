@@ -1,6 +1,7 @@
 package huge
 
 import (
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -21,10 +22,11 @@ func Advise[T any](s []T) []T {
 		return s
 	}
 	// The heap consists of arenas of 64 MiB, mapped as a whole: rounding to
-	// huge pages does not leave it.
-	first := unsafe.Pointer(unsafe.SliceData(s))
-	before := uintptr(first) % page
-	whole := (before + size + page - 1) / page * page
-	_ = unix.Madvise(unsafe.Slice((*byte)(unsafe.Add(first, -int(before))), whole), unix.MADV_HUGEPAGE)
+	// huge pages does not leave it. The range is given in numbers, for a slice
+	// must not reach into other arrays: checkptr, part of -race, stops that.
+	first := uintptr(unsafe.Pointer(unsafe.SliceData(s)))
+	begin, end := first/page*page, (first+size+page-1)/page*page
+	_, _, _ = unix.Syscall(unix.SYS_MADVISE, begin, end-begin, unix.MADV_HUGEPAGE)
+	runtime.KeepAlive(s)
 	return s
 }
