@@ -5,6 +5,7 @@ import (
 	"unsafe"
 
 	"github.com/flowhound/flowhound/internal/flow"
+	"github.com/flowhound/flowhound/internal/huge"
 )
 
 // hostEntry is a host of the store. Only hosts with pairs > 0 exist; the others
@@ -141,7 +142,7 @@ func grow[T any](s []T) []T {
 	if len(s) < cap(s) {
 		return s
 	}
-	t := make([]T, len(s), len(s)+len(s)/8+8)
+	t := huge.Advise(make([]T, len(s), len(s)+len(s)/8+8))
 	copy(t, s)
 	return t
 }

@@ -4,6 +4,7 @@ import (
 	"math/bits"
 
 	"github.com/flowhound/flowhound/internal/flow"
+	"github.com/flowhound/flowhound/internal/huge"
 )
 
 // ref numbers a host or a pair within the store: the shard in the upper 8
@@ -92,7 +93,7 @@ func (x *index) full() bool { return (x.used+1)*loadDen > len(x.slots)*loadNum }
 // reset empties the index and makes it large enough for n entries and a
 // quarter more.
 func (x *index) reset(n int) {
-	x.slots = make([]uint32, max(minSlots, (n*5/4+1)*loadDen/loadNum))
+	x.slots = huge.Make[uint32](max(minSlots, (n*5/4+1)*loadDen/loadNum))
 	x.used = 0
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/flowhound/flowhound/internal/flow"
+	"github.com/flowhound/flowhound/internal/huge"
 )
 
 // Restorer makes a graph of a saved state. It trusts nothing that it is given:
@@ -54,7 +55,7 @@ func (r *Restorer) Hosts(shard flow.Shard, chunks iter.Seq2[[]SavedHost, error])
 	}
 	*scratch = entries
 	hs := &r.g.hosts[shard]
-	hs.entries = append(make([]hostEntry, 0, len(entries)), entries...)
+	hs.entries = append(huge.Advise(make([]hostEntry, 0, len(entries))), entries...)
 	return hs.restoreIndex(r.g, shard)
 }
 
@@ -82,7 +83,7 @@ func (r *Restorer) Pairs(shard flow.Shard, chunks iter.Seq2[[]SavedPair, error])
 	}
 	*scratch = entries
 	ps := &r.g.pairs[shard]
-	ps.entries = append(make([]pair, 0, len(entries)), entries...)
+	ps.entries = append(huge.Advise(make([]pair, 0, len(entries))), entries...)
 	return ps.restoreIndex(shard)
 }
 

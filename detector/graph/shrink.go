@@ -4,6 +4,7 @@ import (
 	"runtime"
 
 	"github.com/flowhound/flowhound/internal/flow"
+	"github.com/flowhound/flowhound/internal/huge"
 )
 
 // The arrays keep the places of what went for what comes. When three of four
@@ -44,7 +45,7 @@ func (g *Graph) compact() {
 // compact returns the new place of each host.
 func (hs *hosts) compact(g *Graph) (moved []uint32) {
 	moved = make([]uint32, len(hs.entries))
-	kept := make([]hostEntry, 0, hs.used+hs.used/8)
+	kept := huge.Advise(make([]hostEntry, 0, hs.used+hs.used/8))
 	for local := range hs.entries {
 		if e := &hs.entries[local]; e.pairs > 0 {
 			moved[local] = uint32(len(kept))
@@ -60,7 +61,7 @@ func (hs *hosts) compact(g *Graph) (moved []uint32) {
 }
 
 func (ps *pairs) compact(moved *[flow.Shards][]uint32) {
-	kept := make([]pair, 0, ps.used+ps.used/8)
+	kept := huge.Advise(make([]pair, 0, ps.used+ps.used/8))
 	for i := range ps.entries {
 		p := ps.entries[i]
 		if p.bits&liveBits == 0 {

@@ -4,8 +4,10 @@
 // machine it walks two page tables. Nothing else changes.
 package huge
 
-// least is the size in bytes from which an array is worth a system call.
-const least = 1 << 20
+// least is the size in bytes from which an array is worth a system call. It is
+// far less than a huge page: the graph has arrays for each of its shards, which
+// share pages with each other.
+const least = 64 << 10
 
 // Make returns an array of n zeros. T must not hold pointers.
 func Make[T any](n int) []T { return Advise(make([]T, n)) }
