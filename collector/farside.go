@@ -53,9 +53,9 @@ const (
 	farBuckets = 512
 	// farSample of all pairs are always asked for, one in so many.
 	farSample = 16
-	// farPays is the share of far halves told before, one in so many, from
-	// which on all are asked for. BenchmarkFarHalves shows that the collector
-	// alone is even later; the log and its readers save beside.
+	// farPays is the share of far halves told before, one in so many, above
+	// which all are asked for. The collector alone never gains by it
+	// (BenchmarkFarHalves); the log and its readers do.
 	farPays = 2
 	// farMemory is the number of windows over which the sample is averaged:
 	// those of a slice, in whose first window nothing recurs.
@@ -102,7 +102,7 @@ func (f *farFilter) choose(contacts []flow.Contact) (withheld []bool, n int) {
 
 // ask fills sorted with the contacts that the filter is asked for.
 func (f *farFilter) ask(contacts []flow.Contact) {
-	all := f.found*farPays >= f.looked || len(contacts) <= farSmall
+	all := f.found*farPays > f.looked || len(contacts) <= farSmall
 	var next [farBuckets + 1]int
 	f.asked = f.asked[:0]
 	for i := range contacts {

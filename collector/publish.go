@@ -11,6 +11,7 @@ import (
 
 	"github.com/flowhound/flowhound/federation/wire"
 	"github.com/flowhound/flowhound/internal/flow"
+	"github.com/flowhound/flowhound/internal/huge"
 )
 
 // ErrReplaced occurs when another collector of the same name has started: its
@@ -156,6 +157,9 @@ func (p *publisher) window(ctx context.Context, w *window) error {
 
 // batches publishes the window's batches and counts them in next.Last.
 func (p *publisher) batches(ctx context.Context, w *window, withheld []bool, next *wire.Commit) error {
+	if n := wire.BatchBytes(int(next.Contacts)); n > cap(p.arena) {
+		p.arena = huge.Make[byte](n + n/8) // with room for headers and a larger window
+	}
 	p.arena = p.arena[:0]
 	origin := wire.OriginOf(w.contacts)
 	return p.batcher.deal(w.contacts, withheld, func(s flow.Shard, halves []half) error {

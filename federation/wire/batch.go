@@ -76,6 +76,10 @@ func OriginOf(cs []flow.Contact) Origin {
 	return Origin{lastMS: c.LastMS - 1<<(timeBits-1), slice: c.Slice - 1<<(sliceBits-1)}
 }
 
+// BatchBytes returns what n contacts need at most, without the wide ones and
+// without what each batch has but once.
+func BatchBytes(n int) int { return n * (rowBytes + hostBytes) }
+
 // AppendBatch appends the encoding of a batch to b. Each contact's Local must
 // be of the header's shard. It panics when the header's name or the number of
 // contacts is out of bounds.
@@ -107,7 +111,7 @@ func (e *Encoder) Begin(b []byte, h Header, n int, o Origin) {
 		panic(fmt.Sprintf("BUG: batch of %q with %d contacts", clip(h.Collector), n))
 	}
 	*e = Encoder{start: len(b), shard: h.Shard, origin: o}
-	b = slices.Grow(b, batchFixed+len(h.Collector)+n*(rowBytes+hostBytes)+crcBytes)
+	b = slices.Grow(b, batchFixed+len(h.Collector)+BatchBytes(n)+crcBytes)
 	b = append(b, batchVersion, kindBatch, byte(len(h.Collector)))
 	b = append(b, h.Collector...)
 	b = binary.LittleEndian.AppendUint64(b, h.Incarnation)
