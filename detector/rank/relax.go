@@ -132,7 +132,7 @@ func (s *relaxation) begin(ranks []float64) {
 // 1954): the groups of tiles see what it has made of the groups before them.
 func (s *relaxation) sweep() {
 	n, sent := len(s.plan.tiles), 0
-	flows := [2]float64{s.dangles[0] * s.last.dangling, s.dangles[1] * s.last.dangling}
+	flows := s.flows()
 	for g := range groups {
 		first, end := g*n/groups, (g+1)*n/groups
 		parallel(end-first, s.workers, func(worker, i int) {
@@ -148,23 +148,34 @@ func (s *relaxation) sweep() {
 	s.total()
 }
 
+// flows returns what other hosts and seeds get of the dangling mass.
+func (s *relaxation) flows() [2]float64 {
+	return [2]float64{s.dangles[0] * s.last.dangling, s.dangles[1] * s.last.dangling}
+}
+
 // relax makes a tile's new shares of the sums received. Explicit conversions
 // keep products from being fused with sums, as in apply.
-func (s *relaxation) relax(t tile, received []float64, flows [2]float64) (sums tally) {
+func (s *relaxation) relax(t tile, received []float64, flows [2]float64) tally {
 	n := len(received)
 	shares, rest, starts := s.shares[t.lo:][:n], s.rest[t.lo:][:n], s.starts[t.lo:][:n+1]
 	begin := starts[0]
 	starts = starts[1:][:n]
+	seeds, d, omega := s.plan.seed, s.damping, s.omega
 	var sum, dangling, moved, lost float64
 	for i, got := range received {
 		degree := int64(starts[i] - begin)
 		begin = starts[i]
+		flow := flows[0]
+		if seeds != nil {
+			y := t.lo + graph.Vertex(i)
+			flow = flows[seeds[y/64]>>(y%64)&1]
+		}
 		carried := float64(max(degree, 1))
 		old := float64(float64(shares[i]) * carried)
-		want := rest[i] + float64(s.damping*got) + flows[s.plan.isSeed(t.lo+graph.Vertex(i))]
-		next := old + float64(s.omega*(want-old))
-		shares[i] = float32(next / carried)
-		now := float64(float64(shares[i]) * carried)
+		next := old + float64(omega*(rest[i]+float64(d*got)+flow-old))
+		share := float32(next / carried)
+		shares[i] = share
+		now := float64(float64(share) * carried)
 		sum += now
 		dangling += float64(now * float64(1-min(degree, 1)))
 		moved += math.Abs(now - old)
@@ -176,7 +187,7 @@ func (s *relaxation) relax(t tile, received []float64, flows [2]float64) (sums t
 // fold adds δ to x and begins the next correction with a step of Jacobi's.
 func (s *relaxation) fold() {
 	s.sum += s.last.sum
-	flows := [2]float64{s.dangles[0] * s.last.dangling, s.dangles[1] * s.last.dangling}
+	flows := s.flows()
 	s.each(func(worker, i int) (sums tally) {
 		for j, got := range s.gather(worker, i) {
 			y := s.plan.tiles[i].lo + graph.Vertex(j)
