@@ -314,7 +314,7 @@ func (r *run) receive(which peer, program string) (Receiver, error) {
 	if err := s.grow(); err != nil {
 		return Receiver{}, p.fail(err)
 	}
-	f, err := newFiller(address, r.repeats, nil, true)
+	f, err := newFiller(address, r.repeats, nil, false)
 	if err != nil {
 		return Receiver{}, err
 	}

@@ -178,7 +178,7 @@ func (r *run) measureToLog() error {
 			return err
 		}
 		defer func() { err = errors.Join(err, stop(c)) }()
-		f, err := newFiller(g.address(), r.repeats, nil, true)
+		f, err := newFiller(g.address(), r.repeats, nil, false)
 		if err != nil {
 			return err
 		}

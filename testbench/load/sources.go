@@ -89,7 +89,7 @@ func (r *run) measureSources() error {
 		return err
 	}
 	x := &Sources{Sources: r.cfg.Sources, Cap: capMiB(), Before: memoryOf(p.pid(), "VmRSS:")}
-	good, err := newFiller(address, r.repeats, nil, true)
+	good, err := newFiller(address, r.repeats, nil, false)
 	if err != nil {
 		return err
 	}
