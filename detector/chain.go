@@ -33,6 +33,17 @@ func (c *chain) advance(s flow.Slice) (first bool) {
 	return first
 }
 
+// take returns the ranking that the next one starts from, nil if every slice is
+// ranked from nothing, and lets go of it.
+func (c *chain) take() *epoch {
+	last := c.last
+	c.last = nil
+	if c.length == 1 {
+		return nil
+	}
+	return last
+}
+
 // check compares the two rankings of a full epoch: both ranks' L1 distance, the
 // larger one, and what it can be by their proven errors.
 type check struct{ distance, bound float64 }

@@ -81,6 +81,25 @@ func TestResumedEpoch(t *testing.T) {
 	}
 }
 
+// In runs of one slice no ranking resumes another, not even to compare.
+func TestRunsOfOneSlice(t *testing.T) {
+	c := testConfig()
+	c.FullEvery = 1
+	full := scenario(4)
+	log := full.prefix(0)
+	d := boot(t, log, t.TempDir(), c)
+	for _, m := range full.control {
+		log.grow(m)
+		if m.key != wire.CloseKey {
+			continue
+		}
+		wait(t, "the slice to be ranked", func() bool { e := d.epoch.Load(); return e != nil && e.seq == m.seq })
+		if e := d.epoch.Load(); !e.full || e.checks[uniform] != nil {
+			t.Errorf("slice %d: full %v, compared %v, want full and not compared", e.slice, e.full, e.checks[uniform] != nil)
+		}
+	}
+}
+
 // A full epoch finds out that the ranks before it were not what they said.
 func TestDisagreement(t *testing.T) {
 	full := scenario(12)

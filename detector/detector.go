@@ -3,10 +3,10 @@
 // suspects. Its results go out as metrics, JSON over HTTP and JSON Lines.
 //
 // The graph is a function of the log: what the commits before a Close cover,
-// and nothing else, is in that Close's epoch. Ranks start from those of the
-// epoch before, and every few slices from nothing, at which alone snapshots are
-// taken. So an epoch's scores are the same to the last bit whatever crashed in
-// between, and on every detector of a ring.
+// and nothing else, is in that Close's epoch. Ranks start from nothing or, where
+// Config.FullEvery says so, from those of the epoch before (see chain). So an
+// epoch's scores are the same to the last bit whatever crashed in between, and
+// on every detector of a ring.
 package detector
 
 import (

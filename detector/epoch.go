@@ -61,8 +61,7 @@ type epoch struct {
 // only in its run.
 func (d *Detector) rankNow(c wire.Close, full bool) {
 	d.awaitRanking()
-	before, newest := d.chain.last, d.ingest.closeSeq >= d.start.close
-	d.chain.last = nil
+	before, newest := d.chain.take(), d.ingest.closeSeq >= d.start.close
 	if !newest && d.chain.run(c.Slice) != d.chain.run(d.start.slice) {
 		return
 	}
