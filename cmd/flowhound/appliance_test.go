@@ -39,7 +39,6 @@ state_dir: %q
 slice: 1s
 window: 1h
 http: {listen: %q}
-detector: {full_every: 3}
 collector:
   listen: [%q]
   flush: 200ms
@@ -122,16 +121,13 @@ type state struct {
 			Records uint64 `json:"records"`
 		} `json:"collector"`
 		Detector struct {
-			Contacts uint64      `json:"contacts"`
-			Gaps     uint64      `json:"gap_batches"`
-			Epoch    *epochState `json:"epoch"`
+			Contacts uint64 `json:"contacts"`
+			Gaps     uint64 `json:"gap_batches"`
+			Epoch    *struct {
+				Slice, Hosts, Links, Suspects int
+			} `json:"epoch"`
 		} `json:"detector"`
 	} `json:"roles"`
-}
-
-type epochState struct {
-	Slice, Hosts, Links, Suspects int
-	Full                          bool
 }
 
 func (a *appliance) state() (s state) {
@@ -158,21 +154,6 @@ func (a *appliance) awaitGraph(hosts, links int) {
 		}
 		return e != nil && e.Hosts == hosts && e.Links == links
 	})
-}
-
-// scores returns the scores of a slice with exactly so many hosts and links that
-// was ranked from nothing: they follow from the graph alone, where others follow
-// from the slices before as well.
-func (a *appliance) scores(hosts, links int) (text []byte) {
-	a.t.Helper()
-	a.awaitGraph(hosts, links)
-	a.await("slice ranked from nothing", 30*time.Second, func() bool {
-		before := a.state().Roles.Detector.Epoch
-		text = a.get("/api/v1/scores")
-		after := a.state().Roles.Detector.Epoch
-		return before != nil && *before == *after && before.Full && before.Hosts == hosts && before.Links == links
-	})
-	return text
 }
 
 // stop ends the appliance as Ctrl-C does and expects that it ends well.

@@ -80,7 +80,7 @@ func TestStartRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		out, err := exec.Command("flowhound", "run", "--config", config).CombinedOutput()
-		if err == nil || !strings.Contains(string(out), config+":11:3") || !strings.Contains(string(out), "workerz") {
+		if err == nil || !strings.Contains(string(out), config+":10:3") || !strings.Contains(string(out), "workerz") {
 			t.Errorf("got %v\n%s", err, out)
 		}
 	})
@@ -93,7 +93,8 @@ func TestCorruptSnapshot(t *testing.T) {
 	dir := t.TempDir()
 	a := startAppliance(t, dir)
 	a.send(t.Context(), "127.0.0.5", slices.Values(records))
-	want := a.scores(hosts, links)
+	a.awaitGraph(hosts, links)
+	want := a.get("/api/v1/scores")
 	var snapshots []string
 	a.await("snapshot", 20e9, func() bool {
 		snapshots, _ = filepath.Glob(filepath.Join(dir, "snapshots", "*.snapshot"))
