@@ -16,6 +16,14 @@ import (
 // nothing to pass over; Go's default of 100 would double its memory.
 const gcPercent = 25
 
+// saveMemory sets the garbage collector as an appliance needs it, unless GOGC
+// says otherwise.
+func saveMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+}
+
 // addConfigFlags gives cmd the flags of everything that runs an appliance and
 // returns what loads its configuration: defaults, file, environment, flags.
 func addConfigFlags(cmd *cobra.Command) func() (app.Config, error) {
@@ -97,9 +105,7 @@ func newRoleCommand(role app.Role, cmd *cobra.Command) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if os.Getenv("GOGC") == "" {
-			debug.SetGCPercent(gcPercent)
-		}
+		saveMemory()
 		return a.Process().Run(cmd.Context())
 	}
 	return cmd
