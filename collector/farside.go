@@ -148,7 +148,7 @@ func farKeyOf(c *flow.Contact) (key farKey) {
 	near, far, bits := &c.Local, &c.Remote, c.Bits
 	if isFar(c) {
 		near, far = far, near
-		bits = bits&^(flow.BitOut|flow.BitIn) | bits&flow.BitOut<<1 | bits&flow.BitIn>>1
+		bits = flow.FlipBits(bits)
 	}
 	le := binary.LittleEndian
 	rest := uint64(c.Slice)<<32 | uint64(c.Port)<<16 | uint64(c.Proto)<<8 | uint64(bits)

@@ -171,8 +171,7 @@ func (e *Encoder) End() []byte {
 
 // seenFrom returns a contact's bits as one of its ends sees them.
 func seenFrom(bits uint8, end int) uint8 {
-	turned := bits&^(flow.BitOut|flow.BitIn) | bits&flow.BitOut<<1 | bits&flow.BitIn>>1
-	return [2]uint8{bits, turned}[end&1]
+	return [2]uint8{bits, flow.FlipBits(bits)}[end&1]
 }
 
 // appendWide appends the numbers of a contact in full.

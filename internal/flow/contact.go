@@ -82,8 +82,13 @@ type Contact struct {
 func (c Contact) Flip() Contact {
 	c.Local, c.Remote = c.Remote, c.Local
 	c.Out, c.In = c.In, c.Out
-	c.Bits = c.Bits&^(BitOut|BitIn) | c.Bits&BitOut<<1 | c.Bits&BitIn>>1
+	c.Bits = FlipBits(c.Bits)
 	return c
+}
+
+// FlipBits returns the bits of a contact as the other end sees them.
+func FlipBits(bits uint8) uint8 {
+	return bits&^(BitOut|BitIn) | bits&BitOut<<1 | bits&BitIn>>1
 }
 
 // pseudonymText is the alphabet of printed pseudonyms: lower-case base32
