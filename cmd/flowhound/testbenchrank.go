@@ -71,12 +71,19 @@ default sizes take some minutes and 6 GB.`,
 			return fmt.Errorf("testbench growth: %w", err)
 		}
 		c.Self, c.Progress = []string{self, "testbench", "rank"}, cmd.ErrOrStderr()
+		var file *os.File
+		if *plot != "" { // before minutes are spent on what cannot be written
+			if file, err = os.Create(*plot); err != nil {
+				return fmt.Errorf("testbench growth: %w", err)
+			}
+			defer file.Close()
+		}
 		results, err := testbench.Growth(ctx, c)
 		if err != nil {
 			return err
 		}
-		if *plot != "" {
-			if err := writePlot(*plot, results); err != nil {
+		if file != nil {
+			if err := errors.Join(testbench.WriteGrowthPlot(file, results), file.Close()); err != nil {
 				return err
 			}
 		}
@@ -86,14 +93,6 @@ default sizes take some minutes and 6 GB.`,
 		return testbench.WriteGrowthTable(cmd.OutOrStdout(), results)
 	}
 	return cmd
-}
-
-func writePlot(path string, results []testbench.RankResult) error {
-	file, err := os.Create(path)
-	if err != nil {
-		return fmt.Errorf("testbench growth: %w", err)
-	}
-	return errors.Join(testbench.WriteGrowthPlot(file, results), file.Close())
 }
 
 func newConvertCommand() *cobra.Command {
