@@ -58,22 +58,29 @@ func newCheck(full, resumed rank.Result, damping float64) *check {
 	return &check{rank.Distance(full, resumed), (full.Delta+resumed.Delta)*flowing + unseen}
 }
 
-// ranking computes one of the epoch's rankings. Last is the same ranking of the
-// epoch before, which it resumes. A full epoch does that too, only to see that
-// the ranking from nothing agrees.
-func (e *epoch) ranking(p rank.Params, before *epoch, last rank.Result) (r rank.Result, c *check, err error) {
-	resumes := last.Hosts > 0 && p.Iterations == 0
-	if resumes {
-		r, err = rank.Resume(e.view, rank.Carry(e.view, before.view, last), p)
-		if err != nil || !e.full {
-			return r, nil, err
-		}
+// rankings computes the epoch's rankings by the weights of p. Unless before is nil
+// they resume those of the epoch before, or start from the average where it had
+// none by that weight. A full epoch resumes too, only to see that the rankings
+// from nothing agree.
+func (e *epoch) rankings(p rank.Params, before *epoch) ([]rank.Result, error) {
+	if before == nil || p.Iterations > 0 {
+		return rank.Run(e.view, p)
+	}
+	last := []rank.Result{uniform: before.ranks, fromSeeds: before.seeded}[:len(p.Weights)]
+	resumed, err := rank.Resume(e.view, rank.Carry(e.view, before.view, last), p)
+	if err != nil || !e.full {
+		return resumed, err
 	}
 	full, err := rank.Run(e.view, p)
-	if resumes && err == nil {
-		c = newCheck(full, r, p.Damping)
+	if err != nil {
+		return nil, err
 	}
-	return full, c, err
+	for weight := range full {
+		if last[weight].Hosts > 0 {
+			e.checks[weight] = newCheck(full[weight], resumed[weight], p.Damping)
+		}
+	}
+	return full, nil
 }
 
 // noteCheck tells whether the full rankings of an epoch agreed.

@@ -69,10 +69,11 @@ func TestResumedEpoch(t *testing.T) {
 	if e.full {
 		t.Fatalf("slice %d is ranked from nothing", e.slice)
 	}
-	cold, err := rank.Run(e.view, d.cfg.params())
+	colds, err := rank.Run(e.view, d.cfg.params())
 	if err != nil {
 		t.Fatal(err)
 	}
+	cold := colds[0]
 	if slices.Equal(cold.Client, e.ranks.Client) {
 		t.Error("the bits are those of ranks from nothing")
 	}

@@ -20,9 +20,9 @@ const nullSeed = 1
 const recentEpochs = 64
 
 // Stages of an epoch, in order; labels of its duration.
-var stages = []string{"freeze", "rank", "seeded", "core", "verdict"}
+var stages = []string{"freeze", "rank", "core", "verdict"}
 
-// Weights of the two rankings, W of the client and server rank; labels.
+// Weights of the rankings, W of the client and server rank; labels.
 const (
 	uniform = iota
 	fromSeeds
@@ -144,25 +144,24 @@ func (e *epoch) stage(name string, f func() error) error {
 	return err
 }
 
-// rank computes the ranks, which follow from the view, the seeds and, unless it
-// is nil, the epoch before, and from nothing else: no clock, no order of
-// arrival. The ranks from seeds start from nothing too when there were none.
+// rank computes the ranks by all weights at once. They follow from the view, the
+// seeds and, unless it is nil, the epoch before, and from nothing else: no clock,
+// no order of arrival.
 func (e *epoch) rank(p rank.Params, before *epoch, seedLambda float64) error {
-	var last, lastSeeded rank.Result
-	if before != nil {
-		last, lastSeeded = before.ranks, before.seeded
+	p.Weights = []rank.Weight{uniform: {}}
+	if len(e.seeds) > 0 {
+		p.Weights = append(p.Weights, rank.Weight{Seeds: e.seeds, Lambda: seedLambda})
 	}
-	err := e.stage("rank", func() (err error) {
-		e.ranks, e.checks[uniform], err = e.ranking(p, before, last)
-		return err
-	})
-	if err != nil || len(e.seeds) == 0 {
-		return err
-	}
-	return e.stage("seeded", func() (err error) {
-		p.Seeds, p.Lambda = e.seeds, seedLambda
-		e.seeded, e.checks[fromSeeds], err = e.ranking(p, before, lastSeeded)
-		return err
+	return e.stage("rank", func() error {
+		results, err := e.rankings(p, before)
+		if err != nil {
+			return err
+		}
+		e.ranks = results[uniform]
+		if len(e.seeds) > 0 {
+			e.seeded = results[fromSeeds]
+		}
+		return nil
 	})
 }
 
@@ -189,7 +188,7 @@ func (e *epoch) contrastCores(p rank.Params) error {
 	if err != nil {
 		return err
 	}
-	tie := undirected.Client
+	tie := undirected[0].Client
 	for x := range tie {
 		tie[x] *= float64(len(tie))
 	}

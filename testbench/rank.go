@@ -73,8 +73,8 @@ type rankRun struct {
 	generator generator
 	graph     *graph.Graph
 	view      *graph.View
-	ranks     rank.Result // cold ones of view
-	pairs     uint64      // that give about the wanted number of links
+	ranks     []rank.Result // cold ones of view
+	pairs     uint64        // that give about the wanted number of links
 	drawn     uint64
 	newest    flow.Slice
 	result    RankResult
@@ -131,12 +131,12 @@ func (m *rankRun) freeze(context.Context) error {
 	return nil
 }
 
-// supersteps measures both ranks, with float32 and with float64 shares, and a
-// cold epoch.
+// supersteps measures both ranks, with float32 and with float64 shares, by one
+// weight and by two, and a cold epoch.
 func (m *rankRun) supersteps(context.Context) (err error) {
-	step := func(precision rank.Precision) (float64, error) {
+	step := func(precision rank.Precision, weights ...rank.Weight) (float64, error) {
 		p := m.params()
-		p.Precision, p.Iterations = precision, 3+2*m.cfg.Repetitions
+		p.Precision, p.Weights, p.Iterations = precision, weights, 3+2*m.cfg.Repetitions
 		var took []time.Duration
 		last := time.Now()
 		p.Progress = func(int, float64) {
@@ -150,12 +150,16 @@ func (m *rankRun) supersteps(context.Context) (err error) {
 	if m.result.SuperstepSeconds, err = step(rank.Single); err != nil {
 		return err
 	}
+	seeded := rank.Weight{Seeds: []graph.Vertex{0}, Lambda: 1}
+	if m.result.SuperstepSeededSeconds, err = step(rank.Single, rank.Weight{}, seeded); err != nil {
+		return err
+	}
 	if m.result.SuperstepDoubleSeconds, err = step(rank.Double); err != nil {
 		return err
 	}
 	begin := time.Now()
 	m.ranks, err = rank.Run(m.view, m.params())
-	m.result.EpochSeconds, m.result.EpochSupersteps = time.Since(begin).Seconds(), m.ranks.Supersteps
+	m.result.EpochSeconds, m.result.EpochSupersteps = time.Since(begin).Seconds(), m.ranks[0].Supersteps
 	return err
 }
 
@@ -175,7 +179,7 @@ func (m *rankRun) changes(context.Context) error {
 		old, ranks := m.view, m.ranks
 		freezes = append(freezes, timed(func() { m.view = m.graph.Freeze() }))
 		var err error
-		epochs = append(epochs, timed(func() { m.ranks, err = rankAgain(old, m.view, ranks, m.params()) }))
+		epochs = append(epochs, timed(func() { m.ranks, err = rank.Resume(m.view, rank.Carry(m.view, old, ranks), m.params()) }))
 		if err != nil {
 			return err
 		}

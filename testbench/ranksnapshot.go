@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/flowhound/flowhound/detector/graph"
-	"github.com/flowhound/flowhound/detector/rank"
 	"github.com/flowhound/flowhound/detector/snapshot"
 )
 
@@ -45,7 +44,7 @@ func (m *rankRun) snapshots(context.Context) error {
 		return err
 	}
 	links := m.graph.Stats().Links
-	m.view, m.ranks, m.graph = nil, rank.Result{}, nil
+	m.view, m.ranks, m.graph = nil, nil, nil
 	runtime.GC()
 	read := m.median(func() time.Duration {
 		m.graph = nil

@@ -145,7 +145,7 @@ sums to 1. BotCloud (François et al. 2011), equations 2 and 3.`,
 	cmd.Flags().Float64Var(&p.Damping, "damping", p.Damping, "`d`: the share of a rank that follows links")
 	cmd.Flags().IntVar(&p.Iterations, "iterations", 0, "exactly `N` supersteps instead of a tolerance")
 	cmd.Flags().Float64Var(&p.Tolerance, "tolerance", p.Tolerance, "stop when the ranks' L1 change in a superstep is at most `E`")
-	cmd.Flags().Float64Var(&p.Lambda, "lambda", p.Lambda, "with --seeds: the `share` of W that the seeds get")
+	lambda := cmd.Flags().Float64("lambda", 1, "with --seeds: the `share` of W that the seeds get")
 	order := cmd.Flags().String("order", "id", "`id|rank`: ascending id, or descending server rank")
 	output := addOutputFlag(cmd)
 	cmd.MarkFlagsMutuallyExclusive("iterations", "tolerance")
@@ -156,6 +156,7 @@ sums to 1. BotCloud (François et al. 2011), equations 2 and 3.`,
 		if cmd.Flags().Changed("iterations") && p.Iterations < 1 {
 			return fmt.Errorf("--iterations %d: want at least 1", p.Iterations)
 		}
+		p.Weights = []rank.Weight{{Lambda: *lambda}}
 		if err := p.Validate(); err != nil {
 			return err
 		}
@@ -163,12 +164,12 @@ sums to 1. BotCloud (François et al. 2011), equations 2 and 3.`,
 		if err != nil {
 			return err
 		}
-		p.Seeds = g.seeds
-		result, err := rank.Run(g.view, p)
+		p.Weights[0].Seeds = g.seeds
+		results, err := rank.Run(g.view, p)
 		if err != nil {
 			return err
 		}
-		return printRanks(cmd.OutOrStdout(), g, result, *order == "rank", *output)
+		return printRanks(cmd.OutOrStdout(), g, results[0], *order == "rank", *output)
 	}
 	return cmd
 }

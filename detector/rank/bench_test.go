@@ -77,6 +77,34 @@ func laps(run func(lap func())) time.Duration {
 	return took[len(took)/2]
 }
 
+// BenchmarkWeights ranks by two weights at once, and compares with one.
+func BenchmarkWeights(b *testing.B) {
+	v := benchView()
+	seeds := []graph.Vertex{1, 2, 3}
+	for _, precision := range []Precision{Single, Double} {
+		b.Run(fmt.Sprint("bytes=", 8>>precision), func(b *testing.B) {
+			p := Params{Damping: 0.5, Iterations: 10, Precision: precision, Memory: new(Memory)}
+			var cpu [2]float64
+			var took [2]time.Duration
+			for b.Loop() {
+				for i, weights := range [][]Weight{{{}}, {{}, {seeds, 1}}} {
+					p.Weights = weights
+					begin := cpuSeconds(b)
+					took[i] = laps(func(lap func()) {
+						p.Progress = func(int, float64) { lap() }
+						mustRunAll(b, v, p)
+					})
+					cpu[i] += cpuSeconds(b) - begin
+				}
+				b.ReportMetric(took[0].Seconds()*1e3, "ms/one")
+				b.ReportMetric(took[1].Seconds()*1e3, "ms/two")
+				b.ReportMetric(took[1].Seconds()/took[0].Seconds(), "two/one")
+			}
+			b.ReportMetric(cpu[1]/cpu[0], "cpu-two/one")
+		})
+	}
+}
+
 // BenchmarkSuperstep ranks clients and servers, and compares with one rank of
 // the baseline in the same run.
 func BenchmarkSuperstep(b *testing.B) {
@@ -151,7 +179,7 @@ func BenchmarkResume(b *testing.B) {
 	if *benchTolerance < 1e-7 { // out of the reach of float32
 		p.Precision = Double
 	}
-	full := mustRun(b, old, p)
+	full := mustRunAll(b, old, p)
 	for b.Loop() {
 		runtime.GC()
 		begin, cpu := time.Now(), cpuSeconds(b)
@@ -161,7 +189,7 @@ func BenchmarkResume(b *testing.B) {
 		begin, cpu = time.Now(), cpuSeconds(b)
 		carried := Carry(v, old, full)
 		carryTook := time.Since(begin)
-		r := mustResume(b, v, carried, p)
+		r := mustResume(b, v, carried, p)[0]
 		took, tookCPU := time.Since(begin), cpuSeconds(b)-cpu
 		b.ReportMetric(carryTook.Seconds()*1e3, "ms/carry")
 		b.ReportMetric(coldTook.Seconds()*1e3, "ms/cold")

@@ -78,14 +78,7 @@ func TestPublishedRanks(t *testing.T) {
 			if p.Precision == Single {
 				tolerance = max(tolerance, 1e-6)
 			}
-			a, err := Run(v, p)
-			if err != nil {
-				t.Fatal(err)
-			}
-			b, err := Run(reversed, p)
-			if err != nil {
-				t.Fatal(err)
-			}
+			a, b := mustRun(t, v, p), mustRun(t, reversed, p)
 			worst := 0.0
 			for x := range want {
 				worst = max(worst, math.Abs(a.Server[x]/want[x]-1), math.Abs(b.Client[x]/want[x]-1))

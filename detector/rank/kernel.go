@@ -12,10 +12,12 @@ import (
 // kernel holds the vectors of one node and computes supersteps. The numeric
 // type of the shares is the difference between its two forms.
 type kernel interface {
-	superstep(u update)
+	// superstep goes on with the ranks by each weight whose update is not nil.
+	superstep(updates []*update)
 	sums() []ShardSums
-	ranks() [2][]float64
+	ranks(weight int) [2][]float64
 	width() int // bytes of a value in a message
+	// give and take deal with the listed vertices' shares by all weights.
 	give(list []graph.Vertex, which int) []byte
 	take(list []graph.Vertex, values []byte, which int)
 }
@@ -45,17 +47,23 @@ func (m *Memory) prepare(v *graph.View, p *plan, workers int) {
 
 // floats are the arrays whose type is that of the shares.
 type floats[T float32 | float64] struct {
-	// shares is what the neighbours read, rank / degree, by vertex and then up
-	// to a whole tile.
-	shares [2][]T
-	values []T // by link, in the order of the bins
+	// shares is what the neighbours read, rank / degree, by weight, by vertex and
+	// then up to a whole tile.
+	shares [][2][]T
+	values []T // by link, in the order of the bins; of one weight at a time
 }
 
 // fit makes room for the links and the vertices of a view.
-func (f *floats[T]) fit(v *graph.View, which int) {
+func (f *floats[T]) fit(v *graph.View, weights int) {
 	f.values = grow(f.values, max(len(v.In.Col), len(v.Out.Col)))
-	f.shares[which] = grow(f.shares[which], v.Len()+1<<maxTileBits)
-	clear(f.shares[which]) // foreign vertices whose share is never read keep 0
+	f.shares = append(f.shares, make([][2][]T, max(0, weights-len(f.shares)))...)
+	for w := range f.shares[:weights] {
+		for which, s := range f.shares[w] {
+			s = grow(s, v.Len()+1<<maxTileBits)
+			clear(s) // foreign vertices whose share is never read keep 0
+			f.shares[w][which] = s
+		}
+	}
 }
 
 // vectors implement kernel. Explicit float64 conversions around products keep
@@ -66,11 +74,11 @@ type vectors[T float32 | float64] struct {
 	plan    *plan
 	bins    *[2]bins
 	workers int
-	senders int            // sending tiles
-	starts  [2][]uint32    // of the rows by which a rank leaves a vertex
-	rank    [2][]float64   // by vertex; only owned vertices have one
-	tileSum [][]float64    // by worker: a tile's sums of the shares received
-	sumsOf  [2][]blockSums // by block
+	senders int              // sending tiles
+	starts  [2][]uint32      // of the rows by which a rank leaves a vertex
+	rank    [][2][]float64   // by weight, by vertex; only owned vertices have one
+	tileSum [][]float64      // by worker: a tile's sums of the shares received
+	sumsOf  [][2][]blockSums // by weight, by block
 }
 
 // blockSums are a block's part of the reductions: the rank that its shares
@@ -91,10 +99,13 @@ func newVectors[T float32 | float64](v *graph.View, p *plan, cfg *Config, f *flo
 		starts: [2][]uint32{server: v.Out.Start, client: v.In.Start},
 	}
 	cfg.Memory.prepare(v, p, k.workers)
-	for which := range k.rank {
-		k.rank[which] = make([]float64, v.Len())
-		k.sumsOf[which] = make([]blockSums, len(p.blocks))
-		f.fit(v, which)
+	f.fit(v, len(p.weights))
+	k.rank, k.sumsOf = make([][2][]float64, len(p.weights)), make([][2][]blockSums, len(p.weights))
+	for w := range k.rank {
+		for which := range k.rank[w] {
+			k.rank[w][which] = make([]float64, v.Len())
+			k.sumsOf[w][which] = make([]blockSums, len(p.blocks))
+		}
 	}
 	for range k.workers {
 		k.tileSum = append(k.tileSum, make([]float64, 1<<maxTileBits))
@@ -102,32 +113,45 @@ func newVectors[T float32 | float64](v *graph.View, p *plan, cfg *Config, f *flo
 	return k
 }
 
-func (k *vectors[T]) ranks() [2][]float64 { return k.rank }
+func (k *vectors[T]) ranks(weight int) [2][]float64 { return k.rank[weight] }
 
 // superstep computes each owned vertex's new ranks from its neighbours' shares,
-// one rank after the other through the same values. In the first superstep,
-// which has scale 0, no share is known and every rank is its base.
-func (k *vectors[T]) superstep(u update) {
-	for which := range k.rank {
-		b := &k.bins[which]
-		if u.scale[which] != 0 {
-			parallel(k.senders, k.workers, func(_, s int) {
-				shares := (*[1 << maxTileBits]T)(k.shares[which][s<<k.plan.tileBits:])
-				scatter(b, s, k.senders, len(k.plan.tiles), shares, k.values)
+// by one weight and one rank after the other through the same values: to take
+// all weights through a tile while it is in the caches was no faster, and needs
+// values for each. In the first superstep, which has scale 0, no share is known
+// and every rank is its base.
+func (k *vectors[T]) superstep(updates []*update) {
+	for which := range k.bins {
+		for w, u := range updates {
+			if u == nil {
+				continue
+			}
+			if u.scale[which] != 0 {
+				parallel(k.senders, k.workers, func(_, s int) { k.scatter(s, w, which) })
+			}
+			parallel(len(k.plan.tiles), k.workers, func(worker, i int) {
+				k.receive(i, w, which, u, (*[1 << maxTileBits]float64)(k.tileSum[worker]))
 			})
 		}
-		parallel(len(k.plan.tiles), k.workers, func(worker, i int) {
-			sums := (*[1 << maxTileBits]float64)(k.tileSum[worker])
-			t := k.plan.tiles[i]
-			clear(sums[:t.hi-t.lo])
-			if u.scale[which] != 0 {
-				gather(b, i, k.senders, k.values, sums)
-			}
-			for j := t.first; j < t.last; j++ {
-				block := k.plan.blocks[j]
-				k.sumsOf[which][j] = k.apply(block, which, &u, sums[block.lo-t.lo:block.hi-t.lo])
-			}
-		})
+	}
+}
+
+// scatter carries the shares of a sending tile over its links.
+func (k *vectors[T]) scatter(s, w, which int) {
+	shares := (*[1 << maxTileBits]T)(k.shares[w][which][s<<k.plan.tileBits:])
+	scatter(&k.bins[which], s, k.senders, len(k.plan.tiles), shares, k.values)
+}
+
+// receive makes the new ranks of a tile of what its links carried.
+func (k *vectors[T]) receive(i, w, which int, u *update, sums *[1 << maxTileBits]float64) {
+	t := k.plan.tiles[i]
+	clear(sums[:t.hi-t.lo])
+	if u.scale[which] != 0 {
+		gather(&k.bins[which], i, k.senders, k.values, sums)
+	}
+	for j := t.first; j < t.last; j++ {
+		block := k.plan.blocks[j]
+		k.sumsOf[w][which][j] = k.apply(block, w, which, u, sums[block.lo-t.lo:block.hi-t.lo])
 	}
 }
 
@@ -135,9 +159,9 @@ func (k *vectors[T]) superstep(u update) {
 // the degree, which would be mispredicted every other time: a vertex without
 // links gets a share that nobody reads, and a factor of 0 or 1 chooses the sum
 // that its rank goes to.
-func (k *vectors[T]) apply(b block, which int, u *update, sums []float64) (s blockSums) {
-	seeds, scale, base := k.plan.seed, u.scale[which], u.base[which]
-	ranks, shares := k.rank[which][b.lo:b.hi][:len(sums)], k.shares[which][b.lo:b.hi][:len(sums)]
+func (k *vectors[T]) apply(b block, w, which int, u *update, sums []float64) (s blockSums) {
+	seeds, scale, base := k.plan.weights[w].seed, u.scale[which], u.base[which]
+	ranks, shares := k.rank[w][which][b.lo:b.hi][:len(sums)], k.shares[w][which][b.lo:b.hi][:len(sums)]
 	starts := k.starts[which][b.lo : b.hi+1]
 	begin := starts[0]
 	starts = starts[1:][:len(sums)]
@@ -180,17 +204,23 @@ func (k *vectors[T]) sums() []ShardSums {
 	sums := make([]ShardSums, len(k.plan.shards))
 	i := 0
 	for at, shard := range k.plan.shards {
-		sums[at].Shard = shard
+		sums[at] = ShardSums{Shard: shard, Weights: make([]WeightSums, len(k.sumsOf))}
 		for ; i < len(k.plan.blocks) && k.plan.blocks[i].shard == shard; i++ {
-			for which := range k.sumsOf {
-				s := k.sumsOf[which][i]
-				sums[at].Mass[which] += s.mass
-				sums[at].Dangling[which] += s.dangling
-				sums[at].Delta[which] += s.delta
+			for w := range k.sumsOf {
+				sums[at].Weights[w].addBlock(&k.sumsOf[w], i)
 			}
 		}
 	}
 	return sums
+}
+
+func (s *WeightSums) addBlock(blocks *[2][]blockSums, i int) {
+	for which := range blocks {
+		b := blocks[which][i]
+		s.Mass[which] += b.mass
+		s.Dangling[which] += b.dangling
+		s.Delta[which] += b.delta
+	}
 }
 
 func (k *vectors[T]) width() int {
@@ -203,13 +233,16 @@ func (k *vectors[T]) width() int {
 
 // give returns the shares of the listed vertices as bytes of a message.
 func (k *vectors[T]) give(list []graph.Vertex, which int) []byte {
-	width, shares := k.width(), k.shares[which]
-	b := make([]byte, 0, len(list)*width)
-	for _, x := range list {
-		if width == 4 {
-			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(float32(shares[x])))
-		} else {
-			b = binary.LittleEndian.AppendUint64(b, math.Float64bits(float64(shares[x])))
+	width := k.width()
+	b := make([]byte, 0, len(k.rank)*len(list)*width)
+	for w := range k.rank {
+		shares := k.shares[w][which]
+		for _, x := range list {
+			if width == 4 {
+				b = binary.LittleEndian.AppendUint32(b, math.Float32bits(float32(shares[x])))
+			} else {
+				b = binary.LittleEndian.AppendUint64(b, math.Float64bits(float64(shares[x])))
+			}
 		}
 	}
 	return b
@@ -218,12 +251,16 @@ func (k *vectors[T]) give(list []graph.Vertex, which int) []byte {
 // take puts values of a message, whose length has been checked, into the
 // mirrors.
 func (k *vectors[T]) take(list []graph.Vertex, values []byte, which int) {
-	width, shares := k.width(), k.shares[which]
-	for i, x := range list {
-		if width == 4 {
-			shares[x] = T(math.Float32frombits(binary.LittleEndian.Uint32(values[4*i:])))
-		} else {
-			shares[x] = T(math.Float64frombits(binary.LittleEndian.Uint64(values[8*i:])))
+	width := k.width()
+	for w := range k.rank {
+		shares := k.shares[w][which]
+		for _, x := range list {
+			if width == 4 {
+				shares[x] = T(math.Float32frombits(binary.LittleEndian.Uint32(values)))
+			} else {
+				shares[x] = T(math.Float64frombits(binary.LittleEndian.Uint64(values)))
+			}
+			values = values[width:]
 		}
 	}
 }

@@ -1,10 +1,8 @@
 package rank
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 
 	"github.com/flowhound/flowhound/detector/graph"
 	"github.com/flowhound/flowhound/internal/flow"
@@ -36,6 +34,7 @@ func (c *Config) defaults() {
 	if c.Memory == nil {
 		c.Memory = new(Memory)
 	}
+	c.Weights = c.weights()
 }
 
 // Machine is one node's part of a ranking. It neither waits nor sends: Step
@@ -48,17 +47,28 @@ func (c *Config) defaults() {
 // message is sent to every other node even if it holds no value: its arrival
 // is the barrier. So a peer is at most one round ahead, and all stop in the
 // same round because they add the same numbers in the same order.
+//
+// The rankings by all weights go through the same rounds. One that ends earlier
+// than others stays as it is, and its values are still sent.
 type Machine struct {
-	cfg    Config
-	view   *graph.View
-	kernel kernel
-	plan   plan
-	round  int
-	inbox  [2]map[int]*Message // by sender: this round's and the next one's
-	hosts  int
-	delta  float64
-	begun  bool
-	done   bool
+	cfg      Config
+	view     *graph.View
+	kernel   kernel
+	plan     plan
+	round    int
+	inbox    [2]map[int]*Message // by sender: this round's and the next one's
+	hosts    int
+	rankings []ranking // by weight
+	delta    float64   // the largest one of this round
+	begun    bool
+	done     bool
+}
+
+// ranking is how far the ranking by one weight is.
+type ranking struct {
+	supersteps int
+	delta      float64
+	done       bool
 }
 
 // Event is what happened: a message came in or, if Message is nil, nothing
@@ -76,43 +86,6 @@ type Ready struct {
 	Done      bool // Result may be called
 }
 
-// Message is what one node tells another in one round. Its slices belong to
-// the receiver.
-type Message struct {
-	Epoch    uint64
-	From, To int
-	Round    int
-	Shards   []ShardSums // the sender's shards, ascending
-	// Mirrors has the number of values and a digest of the hosts they belong
-	// to; it is set in round 0.
-	Mirrors [2]Mirrors
-	// Values are the server and client shares of the sender's hosts that the
-	// receiver mirrors, in canonical order: little-endian float64 or float32.
-	Values [2][]byte
-}
-
-// Mirrors describes the hosts whose values one node sends to another.
-type Mirrors struct {
-	Hosts  int
-	Digest uint64
-}
-
-// ShardSums are one shard's part of the reductions.
-type ShardSums struct {
-	Shard        flow.Shard
-	Hosts, Seeds int // in round 0
-	// From round 1 on, for the server and the client rank: the rank that the
-	// shares carry, the rank of hosts without a link to carry it, and the L1
-	// change.
-	Mass, Dangling, Delta [2]float64
-}
-
-// Indices of pairs of values.
-const (
-	server = 0
-	client = 1
-)
-
 // NewMachine returns a machine that has sent nothing yet. The first step,
 // usually with an empty event, greets the other nodes.
 func NewMachine(v *graph.View, cfg Config) (*Machine, error) {
@@ -126,7 +99,7 @@ func NewMachine(v *graph.View, cfg Config) (*Machine, error) {
 				s, node, cfg.Nodes, cfg.Self, v.Owned(flow.Shard(s)))
 		}
 	}
-	m := &Machine{cfg: cfg, view: v, plan: newPlan(v, &cfg)}
+	m := &Machine{cfg: cfg, view: v, plan: newPlan(v, &cfg), rankings: make([]ranking, len(cfg.Weights))}
 	m.inbox = [2]map[int]*Message{{}, {}}
 	m.kernel = newKernel(v, &m.plan, &cfg)
 	return m, nil
@@ -158,43 +131,36 @@ func (m *Machine) Step(e Event) (Ready, error) {
 // complete reports whether every other node's message of this round is there.
 func (m *Machine) complete() bool { return len(m.inbox[0]) == m.cfg.Nodes-1 }
 
-// Result returns the ranking. It panics before Ready.Done.
-func (m *Machine) Result() Result {
+// Results returns the rankings by weight. It panics before Ready.Done.
+func (m *Machine) Results() []Result {
 	if !m.done {
-		panic("BUG: the result of an unfinished ranking was asked for")
+		panic("BUG: the results of unfinished rankings were asked for")
 	}
-	ranks := m.kernel.ranks()
-	return Result{
-		Client: ranks[client], Server: ranks[server],
-		Hosts: m.hosts, Supersteps: max(0, m.round-1), Delta: m.delta,
+	results := make([]Result, len(m.rankings))
+	for w, r := range m.rankings {
+		ranks := m.kernel.ranks(w)
+		results[w] = Result{
+			Client: ranks[client], Server: ranks[server],
+			Hosts: m.hosts, Supersteps: r.supersteps, Delta: r.delta,
+		}
 	}
+	return results
 }
 
 // advance finishes the round whose messages are all there.
 func (m *Machine) advance() Ready {
-	sums := m.reduce()
-	if m.round == 0 {
-		m.hosts = sums.hosts
-		if m.hosts == 0 {
-			m.done = true
-			return Ready{Done: true}
-		}
-		each := [2]float64{1 / float64(m.hosts), 1 / float64(m.hosts)}
-		m.kernel.superstep(update{base: [2][2]float64{each, each}})
+	var updates []*update
+	if sums := m.reduce(); m.round == 0 {
+		updates = m.first(sums)
 	} else {
-		for _, message := range m.inbox[0] {
-			for which := range message.Values {
-				m.kernel.take(m.plan.receive[which][message.From], message.Values[which], which)
-			}
-		}
-		m.delta = max(sums.delta[server], sums.delta[client])
-		steps := m.round - 1
-		if steps == m.plan.limit || steps > 0 && m.cfg.Iterations == 0 && m.delta < m.cfg.Tolerance {
-			m.done = true
-			return Ready{Done: true, Delta: m.delta}
-		}
-		m.kernel.superstep(m.plan.update(&m.cfg.Params, sums))
+		m.take()
+		updates = m.next(sums)
 	}
+	if updates == nil {
+		m.done = true
+		return Ready{Done: true, Delta: m.delta}
+	}
+	m.kernel.superstep(updates)
 	m.inbox[0], m.inbox[1] = m.inbox[1], m.inbox[0]
 	clear(m.inbox[1])
 	m.round++
@@ -205,6 +171,51 @@ func (m *Machine) advance() Ready {
 	return ready
 }
 
+// first returns the updates that begin all rankings; none if there is no host.
+func (m *Machine) first(t totals) (updates []*update) {
+	if m.hosts = t.hosts; m.hosts == 0 {
+		return nil
+	}
+	for w := range m.plan.weights {
+		m.plan.weights[w].all = t.weights[w].Seeds
+		updates = append(updates, firstUpdate(m.hosts))
+	}
+	return updates
+}
+
+// next ends the rankings that have reached their goal, and returns the updates of
+// the others, by weight; none if all are done.
+func (m *Machine) next(t totals) []*update {
+	updates := make([]*update, len(m.rankings))
+	steps, more := m.round-1, false
+	m.delta = 0
+	for w := range m.rankings {
+		r := &m.rankings[w]
+		if r.done {
+			continue
+		}
+		r.supersteps, r.delta = steps, max(t.weights[w].Delta[server], t.weights[w].Delta[client])
+		m.delta = max(m.delta, r.delta)
+		r.done = steps == m.plan.limit || steps > 0 && m.cfg.Iterations == 0 && r.delta < m.cfg.Tolerance
+		if !r.done {
+			updates[w], more = m.plan.weights[w].update(&m.cfg.Params, m.hosts, t.weights[w]), true
+		}
+	}
+	if !more {
+		return nil
+	}
+	return updates
+}
+
+// take puts the values of this round's messages into the mirrors.
+func (m *Machine) take() {
+	for _, message := range m.inbox[0] {
+		for which := range message.Values {
+			m.kernel.take(m.plan.receive[which][message.From], message.Values[which], which)
+		}
+	}
+}
+
 // messages returns this round's message to every other node.
 func (m *Machine) messages(sums []ShardSums) []*Message {
 	var out []*Message
@@ -212,7 +223,7 @@ func (m *Machine) messages(sums []ShardSums) []*Message {
 		if to == m.cfg.Self {
 			continue
 		}
-		message := &Message{Epoch: m.cfg.Epoch, From: m.cfg.Self, To: to, Round: m.round, Shards: slices.Clone(sums)}
+		message := &Message{Epoch: m.cfg.Epoch, From: m.cfg.Self, To: to, Round: m.round, Shards: cloneSums(sums)}
 		for which := range message.Values {
 			if list := m.plan.send[which][to]; m.round == 0 {
 				message.Mirrors[which] = m.plan.mirrors(m.view, list)
@@ -223,96 +234,4 @@ func (m *Machine) messages(sums []ShardSums) []*Message {
 		out = append(out, message)
 	}
 	return out
-}
-
-// receive puts a message into its round's inbox. Messages of another epoch, of
-// a past round, or again, are ignored: the network may repeat and delay.
-func (m *Machine) receive(message *Message) error {
-	if message.Epoch != m.cfg.Epoch || m.done || message.Round < m.round {
-		return nil
-	}
-	err := m.check(message)
-	if err != nil {
-		return fmt.Errorf("rank: message of round %d from node %d: %w", message.Round, message.From, err)
-	}
-	box := m.inbox[message.Round-m.round]
-	if box[message.From] == nil {
-		box[message.From] = message
-	}
-	return nil
-}
-
-// check reports a message that no node of this ranking can have sent.
-func (m *Machine) check(message *Message) error {
-	from := message.From
-	if from < 0 || from >= m.cfg.Nodes || from == m.cfg.Self || message.To != m.cfg.Self {
-		return fmt.Errorf("to node %d: not between nodes of this ranking", message.To)
-	}
-	if message.Round > m.round+1 {
-		return fmt.Errorf("this node is in round %d", m.round)
-	}
-	i := 0
-	for s, owner := range m.cfg.Owner {
-		if owner != from {
-			continue
-		}
-		if i >= len(message.Shards) || message.Shards[i].Shard != flow.Shard(s) {
-			return fmt.Errorf("sums of shard %d are missing", s)
-		}
-		i++
-	}
-	if i != len(message.Shards) {
-		return errors.New("sums of shards that it does not own")
-	}
-	for which := range message.Values {
-		list := m.plan.receive[which][from]
-		if message.Round == 0 {
-			if want := m.plan.mirrors(m.view, list); message.Mirrors[which] != want {
-				return fmt.Errorf("it sends %d hosts (digest %x), this node mirrors %d (digest %x)",
-					message.Mirrors[which].Hosts, message.Mirrors[which].Digest, want.Hosts, want.Digest)
-			}
-		} else if got, want := len(message.Values[which]), len(list)*m.kernel.width(); got != want {
-			return fmt.Errorf("%d bytes of values, want %d", got, want)
-		}
-	}
-	return nil
-}
-
-// totals are reductions over all shards of all nodes.
-type totals struct {
-	hosts, seeds          int
-	mass, dangling, delta [2]float64
-}
-
-// reduce adds the sums of this round's messages and of the own shards, in the
-// order of shards.
-func (m *Machine) reduce() totals {
-	own := m.plan.greeting()
-	if m.round > 0 {
-		own = m.kernel.sums()
-	}
-	var byShard [flow.Shards]ShardSums
-	for _, s := range own {
-		byShard[s.Shard] = s
-	}
-	for _, message := range m.inbox[0] {
-		for _, s := range message.Shards {
-			byShard[s.Shard] = s
-		}
-	}
-	var t totals
-	for _, s := range byShard {
-		t.hosts += s.Hosts
-		t.seeds += s.Seeds
-		for which := range t.mass {
-			t.mass[which] += s.Mass[which]
-			t.dangling[which] += s.Dangling[which]
-			t.delta[which] += s.Delta[which]
-		}
-	}
-	if m.round == 0 {
-		m.plan.seeds = t.seeds
-	}
-	t.hosts, t.seeds = max(t.hosts, m.hosts), m.plan.seeds
-	return t
 }

@@ -30,7 +30,7 @@ type ring struct {
 }
 
 // newRing deals the shards to nodes at random and gives each node its contacts
-// in its own order.
+// in its own order. Seeds are those of the last weight.
 func newRing(t *testing.T, rng *rand.Rand, nodes int, contacts []flow.Contact, p Params, seeds []flow.Host) *ring {
 	t.Helper()
 	var owner [flow.Shards]int
@@ -51,8 +51,9 @@ func newRing(t *testing.T, rng *rand.Rand, nodes int, contacts []flow.Contact, p
 		rng.Shuffle(len(cs), func(i, j int) { cs[i], cs[j] = cs[j], cs[i] })
 		g.Apply(1, cs)
 		v := g.Freeze()
-		p.Seeds = verticesOf(v, seeds)
-		m, err := NewMachine(v, Config{Params: p, Epoch: 5, Self: node, Nodes: nodes, Owner: &owner})
+		mine := p
+		mine.Weights = withSeeds(p.Weights, v, seeds)
+		m, err := NewMachine(v, Config{Params: mine, Epoch: 5, Self: node, Nodes: nodes, Owner: &owner})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,13 +62,17 @@ func newRing(t *testing.T, rng *rand.Rand, nodes int, contacts []flow.Contact, p
 	return r
 }
 
-func verticesOf(v *graph.View, hosts []flow.Host) (xs []graph.Vertex) {
+// withSeeds returns the weights, the last one with those of the hosts that are in
+// the view.
+func withSeeds(weights []Weight, v *graph.View, hosts []flow.Host) []Weight {
+	weights = slices.Clone(weights)
 	for _, h := range hosts {
 		if x, ok := v.Find(h); ok {
-			xs = append(xs, x)
+			last := &weights[len(weights)-1]
+			last.Seeds = append(slices.Clip(last.Seeds), x)
 		}
 	}
-	return xs
+	return weights
 }
 
 // run delivers messages in random order, some twice, until all are done.
@@ -109,35 +114,41 @@ func TestRingAgreesWithOneNode(t *testing.T) {
 		if seed%3 == 0 {
 			seeds = nil
 		}
+		if seed%2 == 0 {
+			p.Weights = append([]Weight{{}}, p.Weights...)
+		}
 		whole := graph.New(graph.DefaultConfig())
 		whole.Apply(1, contacts)
 		v := whole.Freeze()
-		p.Seeds = verticesOf(v, seeds)
-		want := mustRun(t, v, p)
+		alone := p
+		alone.Weights = withSeeds(p.Weights, v, seeds)
+		want := mustRunAll(t, v, alone)
 		nodes := []int{1, 2, 3, 5, 8}[seed%5]
 		r := newRing(t, rng, nodes, contacts, p, seeds)
 		r.run(t, rng)
 		compared := 0
 		for node, m := range r.machines {
-			got := m.Result()
-			if got.Supersteps != want.Supersteps || got.Delta != want.Delta || got.Hosts != want.Hosts {
-				t.Fatalf("seed %d node %d of %d: got %d supersteps, delta %g, %d hosts, want %d, %g, %d",
-					seed, node, nodes, got.Supersteps, got.Delta, got.Hosts, want.Supersteps, want.Delta, want.Hosts)
-			}
-			for x := range graph.Vertex(r.views[node].Len()) {
-				h := r.views[node].Host(x)
-				if !r.views[node].Owned(h.Shard) {
-					continue
+			for w, got := range m.Results() {
+				want := want[w]
+				if got.Supersteps != want.Supersteps || got.Delta != want.Delta || got.Hosts != want.Hosts {
+					t.Fatalf("seed %d node %d of %d weight %d: got %d supersteps, delta %g, %d hosts, want %d, %g, %d", seed,
+						node, nodes, w, got.Supersteps, got.Delta, got.Hosts, want.Supersteps, want.Delta, want.Hosts)
 				}
-				compared++
-				if y, ok := v.Find(h); !ok || got.Client[x] != want.Client[y] || got.Server[x] != want.Server[y] {
-					t.Fatalf("seed %d node %d of %d vertex %d: got %v and %v, want %v and %v",
-						seed, node, nodes, x, got.Client[x], got.Server[x], want.Client[y], want.Server[y])
+				for x := range graph.Vertex(r.views[node].Len()) {
+					h := r.views[node].Host(x)
+					if !r.views[node].Owned(h.Shard) {
+						continue
+					}
+					compared++
+					if y, ok := v.Find(h); !ok || got.Client[x] != want.Client[y] || got.Server[x] != want.Server[y] {
+						t.Fatalf("seed %d node %d of %d weight %d vertex %d: got %v and %v, want %v and %v", seed,
+							node, nodes, w, x, got.Client[x], got.Server[x], want.Client[y], want.Server[y])
+					}
 				}
 			}
 		}
-		if compared != v.Len() {
-			t.Errorf("seed %d: compared %d of %d hosts", seed, compared, v.Len())
+		if compared != len(want)*v.Len() {
+			t.Errorf("seed %d: compared %d of %d ranks", seed, compared, len(want)*v.Len())
 		}
 	}
 }
@@ -172,6 +183,7 @@ func TestBadMessages(t *testing.T) {
 	f(true, func(m *Message) { m.Shards = m.Shards[1:] })
 	f(true, func(m *Message) { m.Shards = append(m.Shards, ShardSums{}) })
 	f(true, func(m *Message) { m.Shards[0].Shard++ })
+	f(true, func(m *Message) { m.Shards[0].Weights = nil })
 	f(true, func(m *Message) { m.Mirrors[server].Digest++ })
 	f(true, func(m *Message) { m.Mirrors[client].Hosts++ })
 	f(true, func(m *Message) { m.Round = 1; m.Values[0] = make([]byte, 3) })

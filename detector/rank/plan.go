@@ -3,7 +3,6 @@ package rank
 import (
 	"encoding/binary"
 	"math/bits"
-	"slices"
 
 	"github.com/flowhound/flowhound/detector/graph"
 	"github.com/flowhound/flowhound/internal/flow"
@@ -35,11 +34,9 @@ type plan struct {
 	// tileBits is the size of a sending tile: vertex x is in tile x>>tileBits.
 	tileBits int
 	shards   []flow.Shard
-	counts   [flow.Shards]struct{ hosts, seeds int }
-	// seed has a bit per vertex; nil if this node has no seed.
-	seed  []uint64
-	seeds int // of the owned shards in round 0, then over all nodes
-	limit int
+	hosts    [flow.Shards]int
+	weights  []weight
+	limit    int
 	// send[which][node] are the owned vertices that the node mirrors, and
 	// receive[which][node] that node's vertices that are mirrored here.
 	send, receive [2][][]graph.Vertex
@@ -54,25 +51,14 @@ func newPlan(v *graph.View, cfg *Config) plan {
 		shard := flow.Shard(s)
 		p.shards = append(p.shards, shard)
 		lo, hi := v.Shard(shard)
-		p.counts[s].hosts = int(hi - lo)
+		p.hosts[s] = int(hi - lo)
 		for ; lo < hi; lo += min(blockSize, hi-lo) {
 			p.blocks = append(p.blocks, block{shard, lo, lo + min(blockSize, hi-lo)})
 		}
 	}
 	p.tiles = tilesOf(p.blocks, 1<<p.tileBits)
-	seeds := slices.Clone(cfg.Seeds)
-	slices.Sort(seeds)
-	for _, x := range slices.Compact(seeds) {
-		shard := v.ShardOf(x)
-		if !v.Owned(shard) {
-			continue
-		}
-		if p.seed == nil {
-			p.seed = make([]uint64, v.Len()/64+1)
-		}
-		p.seed[x/64] |= 1 << (x % 64)
-		p.counts[shard].seeds++
-		p.seeds++
+	for _, w := range cfg.Weights {
+		p.weights = append(p.weights, newWeight(v, w))
 	}
 	for which := range p.send {
 		p.send[which] = make([][]graph.Vertex, cfg.Nodes)
@@ -86,26 +72,6 @@ func newPlan(v *graph.View, cfg *Config) plan {
 
 // senders returns the number of sending tiles of n vertices.
 func (p *plan) senders(n int) int { return (n + 1<<p.tileBits - 1) >> p.tileBits }
-
-// isSeed returns 1 of a seed and 0 of another host.
-func (p *plan) isSeed(x graph.Vertex) int {
-	if p.seed == nil {
-		return 0
-	}
-	return int(p.seed[x/64] >> (x % 64) & 1)
-}
-
-// weights returns W for other hosts and for seeds, of which all nodes together
-// have p.seeds.
-func (p *plan) weights(params *Params, hosts int) (w [2]float64) {
-	n := float64(hosts)
-	w = [2]float64{1 / n, 1 / n}
-	if p.seeds > 0 {
-		w[0] = (1 - params.Lambda) / n
-		w[1] = w[0] + params.Lambda/float64(p.seeds)
-	}
-	return w
-}
 
 // tilesOf joins neighbouring blocks to tiles of at most size vertices, or of one
 // block.
@@ -169,35 +135,10 @@ func (p *plan) mirrors(v *graph.View, list []graph.Vertex) Mirrors {
 func (p *plan) greeting() []ShardSums {
 	sums := make([]ShardSums, len(p.shards))
 	for i, s := range p.shards {
-		sums[i] = ShardSums{Shard: s, Hosts: p.counts[s].hosts, Seeds: p.counts[s].seeds}
+		sums[i] = ShardSums{Shard: s, Hosts: p.hosts[s], Weights: make([]WeightSums, len(p.weights))}
+		for w := range p.weights {
+			sums[i].Weights[w].Seeds = p.weights[w].seeds[s]
+		}
 	}
 	return sums
-}
-
-// update is how a superstep makes a new rank of a row's sum: base + scale·sum,
-// by rank (server, client).
-type update struct {
-	scale [2]float64
-	base  [2][2]float64 // for other hosts and for seeds
-}
-
-// update returns base = (1-d)·W + d·(dangling mass's part) and scale, which is
-// d but for the mass that rounding shares to float32 took or added: correcting
-// it keeps the sum of the ranks at 1, and ranks of 0 at 0.
-func (p *plan) update(params *Params, t totals) (u update) {
-	n := float64(t.hosts)
-	w := p.weights(params, t.hosts)
-	for which := range u.base {
-		if t.mass[which] > 0 {
-			u.scale[which] = params.Damping * (1 - t.dangling[which]) / t.mass[which]
-		}
-		for seed := range w {
-			part := 1 / n
-			if params.DanglingW {
-				part = w[seed]
-			}
-			u.base[which][seed] = float64((1-params.Damping)*w[seed]) + float64(params.Damping*t.dangling[which]*part)
-		}
-	}
-	return u
 }

@@ -1,6 +1,6 @@
 // Package rank computes the client rank and the server rank of every host, in
-// one superstep per iteration, as specified in BotCloud (François et al. 2011)
-// §IV-B, equations 2 and 3.
+// one superstep per iteration and for several weights W at once, as specified in
+// BotCloud (François et al. 2011) §IV-B, equations 2 and 3.
 //
 // The server rank flows along the links, the client rank against them; the
 // paper calls them authority and hub rank. Every sum has a canonical order (a
@@ -32,9 +32,9 @@ type Params struct {
 	// Tolerance ends the ranking when the L1 change of each rank is below. In
 	// any case it ends when d^t shows that nothing more can change.
 	Tolerance float64
-	Seeds     []graph.Vertex // known bots; vertices of the view, in any order
-	Lambda    float64        // share of W that the seeds get evenly, 0..1
-	DanglingW bool           // dangling mass follows W instead of being uniform
+	// Weights has a W for each pair of ranks to compute; nil means one, uniform.
+	Weights   []Weight
+	DanglingW bool // dangling mass follows W instead of being uniform
 	Precision Precision
 	Workers   int // goroutines of a superstep; 0 means GOMAXPROCS
 	// Memory, if set, is used again instead of allocating. Rankings of one view
@@ -44,17 +44,15 @@ type Params struct {
 	Progress func(superstep int, delta float64)
 }
 
-// DefaultParams returns BotCloud's parameters: d = 0.5, W uniform unless there
-// are seeds, and a tolerance of 1e-9.
-func DefaultParams() Params { return Params{Damping: 0.5, Tolerance: 1e-9, Lambda: 1} }
+// DefaultParams returns BotCloud's parameters: d = 0.5, a uniform W, and a
+// tolerance of 1e-9.
+func DefaultParams() Params { return Params{Damping: 0.5, Tolerance: 1e-9} }
 
 // Validate reports a parameter out of its range.
 func (p Params) Validate() error {
 	switch {
 	case !(p.Damping >= 0 && p.Damping < 1):
 		return fmt.Errorf("rank: damping %v: want 0 ≤ d < 1", p.Damping)
-	case !(p.Lambda >= 0 && p.Lambda <= 1):
-		return fmt.Errorf("rank: lambda %v: want 0 to 1", p.Lambda)
 	case p.Iterations < 0:
 		return fmt.Errorf("rank: iterations %d: want 0 or more", p.Iterations)
 	case p.Iterations == 0 && !(p.Tolerance > 0):
@@ -62,14 +60,21 @@ func (p Params) Validate() error {
 	case p.Precision > Single:
 		return fmt.Errorf("rank: precision %d: want Double or Single", p.Precision)
 	}
+	for _, w := range p.Weights {
+		if !(w.Lambda >= 0 && w.Lambda <= 1) {
+			return fmt.Errorf("rank: lambda %v: want 0 to 1", w.Lambda)
+		}
+	}
 	return nil
 }
 
 // checkFor reports a parameter out of its range for a view.
 func (p Params) checkFor(v *graph.View) error {
-	for _, x := range p.Seeds {
-		if int(x) >= v.Len() {
-			return fmt.Errorf("rank: seed %d: the view has %d vertices", x, v.Len())
+	for _, w := range p.Weights {
+		for _, x := range w.Seeds {
+			if int(x) >= v.Len() {
+				return fmt.Errorf("rank: seed %d: the view has %d vertices", x, v.Len())
+			}
 		}
 	}
 	return p.Validate()
@@ -88,9 +93,9 @@ func (p Params) limit() int {
 	return int(math.Ceil(math.Log(1e-17/2)/math.Log(p.Damping))) + 1
 }
 
-// Result is a finished ranking. Each rank sums to 1 over the owned vertices of
-// all nodes; foreign vertices have 0. Multiply by Hosts to get multiples of
-// the average.
+// Result is a finished ranking by one weight. Each rank sums to 1 over the owned
+// vertices of all nodes; foreign vertices have 0. Multiply by Hosts to get
+// multiples of the average.
 type Result struct {
 	Client, Server []float64 // by vertex of the view
 	Hosts          int       // n, over all nodes
@@ -98,27 +103,28 @@ type Result struct {
 	Delta          float64 // L1 change of the last superstep, the larger of the two
 }
 
-// Run ranks a view whose node owns every shard.
-func Run(v *graph.View, p Params) (Result, error) {
+// Run ranks a view whose node owns every shard. The results, by weight, are those
+// of a run for each weight alone.
+func Run(v *graph.View, p Params) ([]Result, error) {
 	for s := range flow.Shards {
 		if !v.Owned(flow.Shard(s)) {
-			return Result{}, fmt.Errorf("rank: shard %d of the view is another node's", s)
+			return nil, fmt.Errorf("rank: shard %d of the view is another node's", s)
 		}
 	}
 	m, err := NewMachine(v, Config{Params: p})
 	if err != nil {
-		return Result{}, err
+		return nil, err
 	}
 	for {
 		ready, err := m.Step(Event{})
 		if err != nil {
-			return Result{}, err
+			return nil, err
 		}
 		if p.Progress != nil && ready.Superstep > 0 {
 			p.Progress(ready.Superstep, ready.Delta)
 		}
 		if ready.Done {
-			return m.Result(), nil
+			return m.Results(), nil
 		}
 	}
 }

@@ -24,11 +24,25 @@ func randomLinks(rng *rand.Rand, n, links int) (src, dst []uint32) {
 
 func mustRun(t testing.TB, v *graph.View, p Params) Result {
 	t.Helper()
-	r, err := Run(v, p)
+	return mustRunAll(t, v, p)[0]
+}
+
+func mustRunAll(t testing.TB, v *graph.View, p Params) []Result {
+	t.Helper()
+	rs, err := Run(v, p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r
+	if want := len(p.weights()); len(rs) != want {
+		t.Fatalf("got %d results of %d weights", len(rs), want)
+	}
+	return rs
+}
+
+// same reports whether two results are equal to the last bit.
+func same(a, b Result) bool {
+	return slices.Equal(a.Client, b.Client) && slices.Equal(a.Server, b.Server) &&
+		a.Hosts == b.Hosts && a.Supersteps == b.Supersteps && a.Delta == b.Delta
 }
 
 // distance returns the greatest relative difference of two vectors.
@@ -62,8 +76,8 @@ func variants(seeds []graph.Vertex) (all []Params) {
 			for _, seeds := range [][]graph.Vertex{nil, seeds} {
 				for _, stop := range []Params{{Iterations: 7}, {Tolerance: 1e-12}} {
 					for _, precision := range []Precision{Double, Single} {
-						stop.Damping, stop.Lambda, stop.DanglingW, stop.Seeds = 0.5, lambda, danglingW, seeds
-						stop.Precision = precision
+						stop.Damping, stop.DanglingW, stop.Precision = 0.5, danglingW, precision
+						stop.Weights = []Weight{{seeds, lambda}}
 						all = append(all, stop)
 					}
 				}
@@ -90,7 +104,7 @@ func TestRunAgainstDefinition(t *testing.T) {
 		src, dst := randomLinks(rng, n, 3*n)
 		v := graph.FromLinks(n, src, dst)
 		for i, p := range variants([]graph.Vertex{graph.Vertex(rng.IntN(n)), 0, 0}) {
-			got, want := mustRun(t, v, p), Reference(v, p)
+			got, want := mustRun(t, v, p), Reference(v, p)[0]
 			client, server, most := distance(got.Client, want.Client), distance(got.Server, want.Server), 10*bound(p)
 			if p.Iterations == 0 { // each stops where its own last change was small
 				client, server, most = l1(got.Client, want.Client), l1(got.Server, want.Server), 2*p.Tolerance+3*bound(p)
@@ -105,6 +119,36 @@ func TestRunAgainstDefinition(t *testing.T) {
 				t.Errorf("seed %d variant %d: got %d supersteps, want %d", seed, i, got.Supersteps, p.Iterations)
 			}
 		}
+	}
+}
+
+// Rankings by several weights are those by each alone, to the last bit, though
+// they end at different supersteps.
+func TestWeightsLeaveNoTrace(t *testing.T) {
+	ends := map[bool]int{}
+	for seed := range uint64(20) {
+		rng := rand.New(rand.NewPCG(seed, 5))
+		n := 2 + rng.IntN(20_000)
+		src, dst := randomLinks(rng, n, 3*n)
+		v := graph.FromLinks(n, src, dst)
+		for _, p := range variants(nil)[:4] {
+			p.Tolerance, p.Memory = p.Tolerance*1e3, new(Memory)
+			seeds := []graph.Vertex{graph.Vertex(rng.IntN(n)), graph.Vertex(rng.IntN(n))}
+			p.Weights = []Weight{{}, {seeds, 1}, {seeds[:1], rng.Float64()}, {seeds, 0}}
+			all := mustRunAll(t, v, p)
+			for w, alone := range p.Weights {
+				p := p
+				p.Weights = []Weight{alone}
+				if want := mustRun(t, v, p); !same(all[w], want) {
+					t.Fatalf("seed %d: ranks of weight %d, after %d supersteps, differ from those alone, after %d",
+						seed, w, all[w].Supersteps, want.Supersteps)
+				}
+				ends[all[w].Supersteps == all[0].Supersteps]++
+			}
+		}
+	}
+	if ends[false] < 20 {
+		t.Errorf("%d rankings ended at another superstep than the first of their run, want some", ends[false])
 	}
 }
 
@@ -177,10 +221,10 @@ func TestEdgeCases(t *testing.T) {
 	}
 	f(func(p *Params) { p.Damping = 1 })
 	f(func(p *Params) { p.Damping = math.NaN() })
-	f(func(p *Params) { p.Lambda = -1 })
+	f(func(p *Params) { p.Weights = []Weight{{}, {Lambda: -1}} })
 	f(func(p *Params) { p.Tolerance = 0 })
 	f(func(p *Params) { p.Iterations = -1 })
-	f(func(p *Params) { p.Seeds = []graph.Vertex{3} })
+	f(func(p *Params) { p.Weights = []Weight{{}, {Seeds: []graph.Vertex{3}}} })
 }
 
 // An unreachable tolerance ends at the bound of d^t.
@@ -188,7 +232,7 @@ func TestLimit(t *testing.T) {
 	v := graph.FromLinks(2, []uint32{0}, []uint32{1})
 	for _, d := range []float64{0, 0.5, 0.85} {
 		r := mustRun(t, v, Params{Damping: d, Tolerance: 1e-300})
-		if want := Reference(v, Params{Damping: d, Iterations: 2000}); distance(r.Client, want.Client) > 1e-15 {
+		if want := Reference(v, Params{Damping: d, Iterations: 2000})[0]; distance(r.Client, want.Client) > 1e-15 {
 			t.Errorf("d %v: got %v after %d supersteps, want %v", d, r.Client, r.Supersteps, want.Client)
 		}
 	}

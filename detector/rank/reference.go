@@ -12,11 +12,18 @@ import (
 //	s_i = (1-d)·W_i + d·(Σ_{j→i} s_j/dout_j + D_i·Σ_{dout_j=0} s_j)
 //
 // and c_i likewise over the reversed links, with D = 1/n, or W if DanglingW.
-func Reference(v *graph.View, p Params) Result {
+func Reference(v *graph.View, p Params) (results []Result) {
+	for _, w := range p.weights() {
+		results = append(results, p.reference(v, w))
+	}
+	return results
+}
+
+func (p Params) reference(v *graph.View, given Weight) Result {
 	n := v.Len()
 	w := make([]float64, n)
 	isSeed := map[graph.Vertex]bool{}
-	for _, x := range p.Seeds {
+	for _, x := range given.Seeds {
 		isSeed[x] = true
 	}
 	for i := range w {
@@ -24,9 +31,9 @@ func Reference(v *graph.View, p Params) Result {
 		case len(isSeed) == 0:
 			w[i] = 1 / float64(n)
 		case isSeed[graph.Vertex(i)]:
-			w[i] = (1-p.Lambda)/float64(n) + p.Lambda/float64(len(isSeed))
+			w[i] = (1-given.Lambda)/float64(n) + given.Lambda/float64(len(isSeed))
 		default:
-			w[i] = (1 - p.Lambda) / float64(n)
+			w[i] = (1 - given.Lambda) / float64(n)
 		}
 	}
 	r := Result{Hosts: n}

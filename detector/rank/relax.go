@@ -6,9 +6,9 @@ import (
 	"github.com/flowhound/flowhound/detector/graph"
 )
 
-// relaxation solves z = b + d·G·z for one of the two ranks, where z is n·rank,
-// b is (1-d)·n·W, and G carries ranks over links and deals out what dangles: no
-// column of it sums to more than 1. It works in float32 and proves its result
+// relaxation solves z = b + d·G·z for one of the two ranks by one weight, where z
+// is n·rank, b is (1-d)·n·W, and G carries ranks over links and deals out what
+// dangles: no column of it sums to more than 1. It works in float32 and proves its result
 // in float64, as iterative refinement does (Wilkinson 1963):
 //
 //	z = x + δ,  δ = r + d·G·δ,  r = b + d·G·x - x
@@ -19,6 +19,7 @@ import (
 // still moves, fold adds δ to x and begins the next, far smaller correction.
 type relaxation struct {
 	plan    *plan
+	weight  *weight
 	bins    *bins
 	workers int
 	senders int
@@ -60,21 +61,21 @@ func overRelaxation(d float64) float64 { return 1 + d*d*(1-d)/2 }
 // (ω-1+ω·d·u) / (1-ω·d·l), which is that of l = 0, and below 1 as d²·(1+d) < 2.
 func contraction(d float64) float64 { return overRelaxation(d)*(1+d) - 1 }
 
-func newRelaxation(v *graph.View, p *plan, cfg *Config, which int) *relaxation {
+func newRelaxation(v *graph.View, p *plan, cfg *Config, w *weight, which int) *relaxation {
 	m, n, d := cfg.Memory, float64(v.Len()), cfg.Damping
 	m.prepare(v, p, cfg.Workers)
-	m.single.fit(v, which)
+	m.single.fit(v, 1) // the weights have their turns
 	m.rest = grow(m.rest, v.Len())
 	s := &relaxation{
-		plan: p, bins: &m.bins[which], workers: cfg.Workers, senders: p.senders(v.Len()),
+		plan: p, weight: w, bins: &m.bins[which], workers: cfg.Workers, senders: p.senders(v.Len()),
 		starts: leaving(v, which).Start, damping: d, omega: overRelaxation(d),
-		shares: m.single.shares[which], values: m.single.values, rest: m.rest, tallies: make([]tally, len(p.tiles)),
+		shares: m.single.shares[0][which], values: m.single.values, rest: m.rest, tallies: make([]tally, len(p.tiles)),
 	}
-	for seed, w := range p.weights(&cfg.Params, v.Len()) {
-		s.right[seed] = (1 - d) * w * n
+	for seed, part := range w.parts(v.Len()) {
+		s.right[seed] = (1 - d) * part * n
 		s.dangles[seed] = d / n
 		if cfg.DanglingW {
-			s.dangles[seed] = d * w
+			s.dangles[seed] = d * part
 		}
 	}
 	for range s.workers {
@@ -121,7 +122,7 @@ func (s *relaxation) begin(ranks []float64) {
 	s.each(func(_, i int) (sums tally) {
 		for y := s.plan.tiles[i].lo; y < s.plan.tiles[i].hi; y++ {
 			sums.add(s.set(y, n*ranks[y]))
-			s.x[y], s.rest[y] = 0, s.right[s.plan.isSeed(y)]
+			s.x[y], s.rest[y] = 0, s.right[s.weight.isSeed(y)]
 		}
 		return sums
 	})
@@ -160,7 +161,7 @@ func (s *relaxation) relax(t tile, received []float64, flows [2]float64) tally {
 	shares, rest, starts := s.shares[t.lo:][:n], s.rest[t.lo:][:n], s.starts[t.lo:][:n+1]
 	begin := starts[0]
 	starts = starts[1:][:n]
-	seeds, d, omega := s.plan.seed, s.damping, s.omega
+	seeds, d, omega := s.weight.seed, s.damping, s.omega
 	var sum, dangling, moved, lost float64
 	for i, got := range received {
 		degree := int64(starts[i] - begin)
@@ -193,7 +194,7 @@ func (s *relaxation) fold() {
 			y := s.plan.tiles[i].lo + graph.Vertex(j)
 			delta := s.delta(y)
 			s.x[y] += delta
-			s.rest[y] += float64(s.damping*got) + flows[s.plan.isSeed(y)] - delta
+			s.rest[y] += float64(s.damping*got) + flows[s.weight.isSeed(y)] - delta
 			sums.add(s.set(y, s.rest[y]))
 		}
 		return sums

@@ -9,8 +9,8 @@ import (
 	"github.com/flowhound/flowhound/detector/graph"
 )
 
-// exact returns a ranking by the definition, up to rounding.
-func exact(v *graph.View, p Params) Result {
+// exact returns rankings by the definition, up to rounding.
+func exact(v *graph.View, p Params) []Result {
 	p.Iterations = int(math.Ceil(math.Log(1e-17)/math.Log(p.Damping))) + 2
 	return Reference(v, p)
 }
@@ -20,13 +20,13 @@ func cloneResult(r Result) Result {
 	return r
 }
 
-func mustResume(t testing.TB, v *graph.View, start Result, p Params) Result {
+func mustResume(t testing.TB, v *graph.View, starts []Result, p Params) []Result {
 	t.Helper()
-	r, err := Resume(v, start, p)
+	rs, err := Resume(v, starts, p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r
+	return rs
 }
 
 // leafyLinks returns links of which many lead to hosts with no other: leaves
@@ -57,7 +57,8 @@ func leafyLinks(rng *rand.Rand, n int) (src, dst []uint32) {
 
 // The error of every resumed ranking, against the definition, is within the
 // bound that it states and within the one that its tolerance promises. Its
-// ranks sum to 1, and it has the same bits for any number of goroutines.
+// ranks sum to 1, and it has the same bits alone and beside other weights, for
+// any number of goroutines.
 func TestResumeKeepsItsBound(t *testing.T) {
 	for seed := range uint64(60) {
 		rng := rand.New(rand.NewPCG(seed, 6))
@@ -70,46 +71,40 @@ func TestResumeKeepsItsBound(t *testing.T) {
 			}
 		}
 		v := graph.FromLinks(n, src, dst)
+		seeds := []graph.Vertex{graph.Vertex(rng.IntN(n)), graph.Vertex(rng.IntN(n)), 0}
 		p := Params{
 			Damping: []float64{0.5, 0.5, 0.85, 0.3}[seed%4], Tolerance: math.Pow(10, -1-float64(rng.IntN(11))),
-			Lambda: rng.Float64(), DanglingW: seed%3 == 0, Workers: 1,
+			Weights: []Weight{{}, {seeds, rng.Float64()}}, DanglingW: seed%3 == 0, Workers: 1,
 		}
-		plain := p
-		if seed%2 == 0 {
-			p.Seeds = []graph.Vertex{graph.Vertex(rng.IntN(n)), graph.Vertex(rng.IntN(n)), 0}
-		}
-		beginPlain, beginSeeded := Carry(v, old, exact(old, plain)), Carry(v, old, exact(old, p))
-		if seed%5 == 0 { // any start will do
+		starts := Carry(v, old, exact(old, p))
+		switch seed % 5 {
+		case 0: // any start will do
 			for x := range n {
-				beginPlain.Server[x], beginSeeded.Client[x] = rng.Float64(), rng.Float64()
+				starts[0].Server[x], starts[1].Client[x] = rng.Float64(), rng.Float64()
 			}
+		case 1: // there was no seed
+			starts[1] = Carry(v, old, make([]Result, 1))[0]
 		}
-		again := [2]Result{cloneResult(beginPlain), cloneResult(beginSeeded)}
-		gotPlain := mustResume(t, v, beginPlain, plain)
-		gotSeeded := mustResume(t, v, beginSeeded, p)
-		check := func(kind string, got Result, p Params) {
-			t.Helper()
+		again := []Result{cloneResult(starts[0]), cloneResult(starts[1])}
+		want := exact(v, p)
+		got := mustResume(t, v, starts, p)
+		alone := p
+		alone.Workers, alone.Memory = 5, new(Memory)
+		for w, r := range got {
 			q := p.Damping / (1 - p.Damping)
-			if e := Distance(got, exact(v, p)); e > got.Delta*q+1e-14 {
-				t.Errorf("seed %d %s d %v: error %g exceeds its bound %g", seed, kind, p.Damping, e, got.Delta*q)
+			if e := Distance(r, want[w]); e > r.Delta*q+1e-14 {
+				t.Errorf("seed %d weight %d d %v: error %g exceeds its bound %g", seed, w, p.Damping, e, r.Delta*q)
 			}
-			if got.Delta > p.Tolerance {
-				t.Errorf("seed %d %s d %v: got delta %g after %d sweeps, want at most %g", seed, kind, p.Damping, got.Delta, got.Supersteps, p.Tolerance)
+			if r.Delta > p.Tolerance {
+				t.Errorf("seed %d weight %d d %v: got delta %g after %d sweeps, want at most %g", seed, w, p.Damping, r.Delta, r.Supersteps, p.Tolerance)
 			}
-			if s, c := sum(got.Server), sum(got.Client); math.Abs(s-1) > 1e-13 || math.Abs(c-1) > 1e-13 {
-				t.Errorf("seed %d %s: sums are 1%+g and 1%+g", seed, kind, s-1, c-1)
+			if s, c := sum(r.Server), sum(r.Client); math.Abs(s-1) > 1e-13 || math.Abs(c-1) > 1e-13 {
+				t.Errorf("seed %d weight %d: sums are 1%+g and 1%+g", seed, w, s-1, c-1)
 			}
-		}
-		check("plain", gotPlain, plain)
-		if len(p.Seeds) > 0 {
-			check("seeded", gotSeeded, p)
-		}
-		plain.Workers, p.Workers, p.Memory = 5, 5, new(Memory)
-		plain.Memory = p.Memory
-		again[0], again[1] = mustResume(t, v, again[0], plain), mustResume(t, v, again[1], p)
-		if !slices.Equal(again[0].Client, gotPlain.Client) || !slices.Equal(again[0].Server, gotPlain.Server) ||
-			!slices.Equal(again[1].Client, gotSeeded.Client) || !slices.Equal(again[1].Server, gotSeeded.Server) {
-			t.Errorf("seed %d: ranks differ with 5 goroutines and a memory", seed)
+			alone.Weights = p.Weights[w : w+1]
+			if !same(mustResume(t, v, again[w:w+1], alone)[0], r) {
+				t.Errorf("seed %d weight %d: ranks differ alone, with 5 goroutines and a memory", seed, w)
+			}
 		}
 	}
 }
@@ -122,11 +117,11 @@ func TestResumeAgreesWithRun(t *testing.T) {
 	src, dst = changeLinks(60_000, src, dst)
 	v := graph.FromLinks(60_000, src, dst)
 	p := DefaultParams()
-	full, start := mustRun(t, v, p), Carry(v, old, mustRun(t, old, p))
+	full, start := mustRun(t, v, p), Carry(v, old, mustRunAll(t, old, p))[0]
 	var first Result
 	for workers := range 4 {
 		p.Workers = workers
-		got := mustResume(t, v, cloneResult(start), p)
+		got := mustResume(t, v, []Result{cloneResult(start)}, p)[0]
 		if d := Distance(got, full); d > 2*p.Tolerance {
 			t.Errorf("a full ranking differs by %g, want at most %g", d, 2*p.Tolerance)
 		}
@@ -143,22 +138,24 @@ func TestResumeAgreesWithRun(t *testing.T) {
 
 func TestResumeRefuses(t *testing.T) {
 	v := graph.FromLinks(3, []uint32{0}, []uint32{1})
-	start := mustRun(t, v, DefaultParams())
-	f := func(start Result, change func(*Params)) {
+	start := mustRunAll(t, v, DefaultParams())
+	f := func(starts []Result, change func(*Params)) {
 		t.Helper()
 		p := DefaultParams()
 		change(&p)
-		if _, err := Resume(v, start, p); err == nil {
+		if _, err := Resume(v, starts, p); err == nil {
 			t.Errorf("%+v: got no error", p)
 		} else {
 			t.Log(err)
 		}
 	}
-	f(Result{}, func(*Params) {})
-	f(start, func(p *Params) { p.Seeds = []graph.Vertex{3} })
+	f(nil, func(*Params) {})
+	f(make([]Result, 1), func(*Params) {})
+	f(start, func(p *Params) { p.Weights = make([]Weight, 2) })
+	f(start, func(p *Params) { p.Weights = []Weight{{Seeds: []graph.Vertex{3}}} })
 	f(start, func(p *Params) { p.Iterations = 4 })
 	f(start, func(p *Params) { p.Damping = 2 })
-	if r, err := Resume(graph.FromLinks(0, nil, nil), Result{}, DefaultParams()); err != nil || r.Hosts != 0 {
+	if r, err := Resume(graph.FromLinks(0, nil, nil), make([]Result, 1), DefaultParams()); err != nil || r[0].Hosts != 0 {
 		t.Errorf("empty view: got %+v, %v", r, err)
 	}
 }
