@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
-	"sync"
 
 	"github.com/flowhound/flowhound/detector/graph"
 )
@@ -15,7 +14,7 @@ var DefaultCaps = []uint32{6, 8, 11, 16, 23, 32, 45, 64, 90, 128, 181, 256, 362,
 
 // Params are the parameters of Contrast.
 type Params struct {
-	Caps []uint32 // ascending; nil means DefaultCaps
+	Caps []uint32 // none means DefaultCaps
 	Seed uint64   // of the null graph
 	// Tie orders hosts of equal contrast: n times the undirected rank of each
 	// vertex, d = 0.5. Nil adds nothing.
@@ -48,11 +47,8 @@ func (r *Result) NullAt(limit uint32) uint32 {
 // a function of the undirected graph, its canonical order and the seed.
 func Contrast(v *graph.View, p Params) Result {
 	n := v.Len()
-	r := Result{
-		Score: make([]float64, n), Cap: make([]uint32, n), Core: make([]uint32, n),
-		Caps: slices.Clone(p.Caps),
-	}
-	if p.Caps == nil {
+	r := Result{Caps: slices.Clone(p.Caps)}
+	if len(r.Caps) == 0 {
 		r.Caps = slices.Clone(DefaultCaps)
 	}
 	slices.Sort(r.Caps)
@@ -60,26 +56,51 @@ func Contrast(v *graph.View, p Params) Result {
 		p.Workers = runtime.GOMAXPROCS(0)
 	}
 	rows := v.Undirected().Out
+	nulls := make(chan uint32, len(r.Caps)) // descending, as hosts need them
+	go nullCores(rows, n, p.Seed, r.Caps, p.Workers, nulls)
 	r.Null = make([]uint32, len(r.Caps))
-	null := nullRows(rows, n, p.Seed)
-	linked := leastLinked(null, n)
-	newCapped(null, n).each(r.Caps, p.Workers, func(i int, _ []graph.Vertex, cores []uint32) {
-		if r.Caps[i] >= linked {
-			r.Null[i] = max(1, slices.Max(append(cores, 0)))
-		}
-	})
-	newCapped(rows, n).each(r.Caps, p.Workers, func(i int, hosts []graph.Vertex, cores []uint32) {
-		for at, k := range cores {
-			x := hosts[at]
-			if s := float64(k) / float64(r.Null[i]+1); k >= 2 && s > r.Score[x] {
-				r.Score[x], r.Cap[x], r.Core[x] = s, r.Caps[i], k
+	r.Score, r.Cap, r.Core = make([]float64, n), make([]uint32, n), make([]uint32, n)
+	hosts := newAscending(rows, n, slices.Max(r.Caps), p.Workers)
+	best := make([]contrast, len(hosts.hosts))
+	hosts.descend(r.Caps, func(i int, within []level) {
+		r.Null[i] = <-nulls
+		for x, l := range within {
+			// Of equal ones the least cap counts, which comes last.
+			if score := float64(l.core) / float64(r.Null[i]+1); l.core >= 2 && score >= best[x].score {
+				best[x] = contrast{score, r.Caps[i], l.core}
 			}
 		}
 	})
+	for i, x := range hosts.hosts {
+		r.Score[x], r.Cap[x], r.Core[x] = best[i].score, best[i].limit, best[i].core
+	}
 	for x, tie := range p.Tie {
 		r.Score[x] += 1e-3 * tie / (1 + tie)
 	}
 	return r
+}
+
+// contrast is the best score of a host so far, and where it has it.
+type contrast struct {
+	score       float64
+	limit, core uint32
+}
+
+// nullCores sends the largest core of the null graph at each cap, the largest cap
+// first: 1 where there are links, but no ring of them.
+func nullCores(rows graph.Rows, n int, seed uint64, caps []uint32, workers int, nulls chan<- uint32) {
+	null := nullRows(rows, n, seed)
+	linked := leastLinked(null, n, caps[0])
+	newAscending(null, n, slices.Max(caps), workers).descend(caps, func(i int, within []level) {
+		largest := uint32(0)
+		for _, l := range within {
+			largest = max(largest, l.core)
+		}
+		if caps[i] >= linked {
+			largest = max(largest, 1)
+		}
+		nulls <- largest
+	})
 }
 
 // nullRows returns a random undirected simple graph whose degrees are those of
@@ -101,68 +122,16 @@ func nullRows(rows graph.Rows, n int, seed uint64) graph.Rows {
 	return graph.NewRows(n, src, dst)
 }
 
-// leastLinked returns the least cap at which a link remains.
-func leastLinked(rows graph.Rows, n int) uint32 {
+// leastLinked returns the least cap at which a link remains, or enough if it is
+// no more than that.
+func leastLinked(rows graph.Rows, n int, enough uint32) uint32 {
 	least := uint32(math.MaxUint32)
 	for x := range graph.Vertex(n) {
 		for _, y := range rows.Of(x) {
-			least = min(least, max(rows.Degree(x), rows.Degree(y)))
+			if least = min(least, max(rows.Degree(x), rows.Degree(y))); least <= enough {
+				return enough
+			}
 		}
 	}
 	return least
-}
-
-// capped is an undirected graph reduced to its 2-core, with the degrees of the
-// whole graph. A vertex outside of the 2-core has a core below 2 at every cap,
-// and most hosts are such.
-type capped struct {
-	rows   graph.Rows
-	hosts  []graph.Vertex // by vertex of rows: the vertex of the whole graph
-	degree []uint32       // in the whole graph
-}
-
-func newCapped(rows graph.Rows, n int) *capped {
-	var p peeler
-	cores := p.peel(rows, n, nil, 0)
-	c := &capped{}
-	number := make([]graph.Vertex, n)
-	links := 0
-	for x, k := range cores {
-		if k >= 2 {
-			number[x] = graph.Vertex(len(c.hosts))
-			c.hosts = append(c.hosts, graph.Vertex(x))
-			c.degree = append(c.degree, rows.Degree(graph.Vertex(x)))
-			links += len(rows.Of(graph.Vertex(x)))
-		}
-	}
-	c.rows.Start = make([]uint32, 1, len(c.hosts)+1)
-	c.rows.Col = make([]graph.Vertex, 0, links)
-	for _, x := range c.hosts {
-		for _, y := range rows.Of(x) {
-			if cores[y] >= 2 {
-				c.rows.Col = append(c.rows.Col, number[y])
-			}
-		}
-		c.rows.Start = append(c.rows.Start, uint32(len(c.rows.Col)))
-	}
-	return c
-}
-
-// each peels the graph at every cap, several caps at once, and calls f with the
-// core numbers for one cap after the other, in order.
-func (c *capped) each(caps []uint32, workers int, f func(i int, hosts []graph.Vertex, cores []uint32)) {
-	peelers := make([]peeler, min(workers, len(caps)))
-	for first := 0; first < len(caps); first += len(peelers) {
-		group := caps[first:min(len(caps), first+len(peelers))]
-		var wait sync.WaitGroup
-		for i, limit := range group {
-			wait.Go(func() {
-				peelers[i].peel(c.rows, len(c.hosts), c.degree, limit)
-			})
-		}
-		wait.Wait()
-		for i := range group {
-			f(first+i, c.hosts, peelers[i].degree)
-		}
-	}
 }

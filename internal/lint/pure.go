@@ -12,6 +12,7 @@ import (
 // may import beyond the pure list stands beside its name.
 var pure = map[string][]string{
 	"internal/flow":           nil,
+	"internal/parallel":       nil,
 	"internal/huge":           {"unsafe", "golang.org/x/sys/unix"}, // advice on pages changes no value
 	"collector/template/lru":  nil,
 	"collector/template":      nil,
