@@ -197,6 +197,31 @@ func TestNullKeepsDegrees(t *testing.T) {
 	}
 }
 
+// Core numbers that were lowered are those of a graph peeled from nothing.
+func TestShrinking(t *testing.T) {
+	for seed := range uint64(40) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		n := 2 + rng.IntN(400)
+		var src, dst []uint32
+		for range n * (1 + rng.IntN(12)) {
+			src = append(src, uint32(rng.IntN(n)))
+			dst = append(dst, uint32(float64(n)*math.Pow(rng.Float64(), 2)))
+		}
+		rows := graph.FromLinks(n, src, dst).Undirected().Out
+		s := newShrinking(rows, n)
+		for n > 0 {
+			n -= min(n, 1+rng.IntN(1+n/4))
+			s.to(n)
+			var p peeler
+			for x, want := range p.peel(rows, n) {
+				if got := s.level[x].core; got != want {
+					t.Fatalf("seed %d, %d vertices left: vertex %d has core %d, want %d", seed, n, x, got, want)
+				}
+			}
+		}
+	}
+}
+
 // An overlay of low-degree hosts stands out of a background of hubs, which is
 // what the contrast is for.
 func TestOverlayStandsOut(t *testing.T) {
