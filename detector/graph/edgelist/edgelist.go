@@ -7,8 +7,9 @@
 //
 //	file = "FHEDGE" version:u8 width:u8 count:u64 (src dst)×count crc:u32
 //
-// Numbers are little-endian, ids have width bytes, 4 or 8. The CRC-32C (RFC 3720
-// §12.1) covers every byte before it.
+// Numbers are little-endian, ids have width bytes, 4 or 8. A link to itself
+// stands for a host without links. The CRC-32C (RFC 3720 §12.1) covers every byte
+// before it.
 package edgelist
 
 import (
@@ -43,14 +44,18 @@ type Stats struct {
 const maxLinks = math.MaxUint32 / 2
 
 // Read reads a graph in either form; name stands in errors, which have the form
-// "file:line: reason", in the binary form "file: offset n: reason". ids[v] is the id of vertex v, ascending. A host of which only
-// self-links are told is a vertex without links.
+// "file:line: reason", in the binary form "file: offset n: reason". ids[v] is the
+// id of vertex v, ascending. A host of which only self-links are told is a vertex
+// without links.
 func Read(r io.Reader, name string, o Options) (v *graph.View, ids []uint64, s Stats, err error) {
 	l := links{max: maxLinks}
 	begin := make([]byte, len(magic))
 	n, err := io.ReadFull(r, begin)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, nil, s, fmt.Errorf("%s: %w", name, err)
+	}
+	if by := compressedBy(begin[:n]); by != "" {
+		return nil, nil, s, fmt.Errorf("%s: compressed with %s: unpack it first", name, by)
 	}
 	r = io.MultiReader(bytes.NewReader(begin[:n]), r)
 	if string(begin) == magic {
@@ -68,6 +73,19 @@ func Read(r io.Reader, name string, o Options) (v *graph.View, ids []uint64, s S
 	}
 	s.Links, s.Duplicates = int64(v.Links()), read-int64(v.Links())
 	return v, l.names.ids, s, nil
+}
+
+// compressedBy names the program that packed a file which begins so; edge lists
+// are mostly published that way.
+func compressedBy(begin []byte) string {
+	for _, p := range [...]struct{ magic, program string }{
+		{"\x1f\x8b", "gzip"}, {"\x28\xb5\x2f\xfd", "zstd"}, {"\xfd7zXZ\x00", "xz"}, {"BZh", "bzip2"},
+	} {
+		if bytes.HasPrefix(begin, []byte(p.magic)) {
+			return p.program
+		}
+	}
+	return ""
 }
 
 // readText adds the links of a text to l.
