@@ -26,7 +26,7 @@ tab-separated, the highest score first. Ranks are multiples of the average; core
 the number of peers that the host's group keeps; cluster numbers the suspects'
 connected groups, 0 for hosts that are no suspects.`,
 		Example: "  flowhound detect --edges links.txt --top 20\n  flowhound detect --edges links.txt --seeds honeypot.txt",
-		Args:    cobra.NoArgs,
+		Args:    onlyFlags,
 	}
 	f := addGraphFlags(cmd)
 	top := cmd.Flags().Int("top", 0, "print only the first `N` hosts; 0 means all")

@@ -17,7 +17,8 @@ import (
 	"github.com/flowhound/flowhound/detector/rank"
 )
 
-// graphFlags are what every command over an edge list takes.
+// graphFlags are what every command over an edge list takes; convert has no
+// seeds.
 type graphFlags struct {
 	edges      string
 	seeds      string
@@ -25,14 +26,27 @@ type graphFlags struct {
 	skipBad    bool
 }
 
-func addGraphFlags(cmd *cobra.Command) *graphFlags {
+func addEdgeFlags(cmd *cobra.Command) *graphFlags {
 	f := new(graphFlags)
 	cmd.Flags().StringVar(&f.edges, "edges", "", "edge list `file`, - for standard input (required)")
-	cmd.Flags().StringVar(&f.seeds, "seeds", "", "`file` of known bots, one id a line")
 	cmd.Flags().BoolVar(&f.undirected, "undirected", false, "each line stands for both directions")
 	cmd.Flags().BoolVar(&f.skipBad, "skip-bad", false, "count lines that are no link instead of stopping at the first")
 	_ = cmd.MarkFlagRequired("edges")
 	return f
+}
+
+func addGraphFlags(cmd *cobra.Command) *graphFlags {
+	f := addEdgeFlags(cmd)
+	cmd.Flags().StringVar(&f.seeds, "seeds", "", "`file` of known bots, one id a line")
+	return f
+}
+
+// onlyFlags refuses arguments: who names a file without --edges means that.
+func onlyFlags(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%s takes no argument %q: the edge list is --edges FILE", cmd.Name(), args[0])
+	}
+	return nil
 }
 
 // loadedGraph is an edge list in memory: ids[v] is the id of vertex v.
@@ -44,6 +58,10 @@ type loadedGraph struct {
 
 // load reads the edge list and the seeds, with a progress bar on a terminal.
 func (f *graphFlags) load(cmd *cobra.Command) (*loadedGraph, error) {
+	seeds, err := f.readSeeds() // first: it is short, and may be mistyped
+	if err != nil {
+		return nil, err
+	}
 	in, size, err := openEdges(cmd, f.edges)
 	if err != nil {
 		return nil, err
@@ -57,17 +75,23 @@ func (f *graphFlags) load(cmd *cobra.Command) (*loadedGraph, error) {
 	if err != nil {
 		return nil, err
 	}
-	if stats.Bad > 0 || stats.SelfLinks > 0 {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d lines: %d bad ones skipped, %d links of a host to itself dropped\n", f.edges, stats.Lines, stats.Bad, stats.SelfLinks)
-	}
+	f.tell(cmd.ErrOrStderr(), stats, len(ids))
 	g := &loadedGraph{view: view, ids: ids}
 	if f.seeds != "" {
-		var absent int
-		if g.seeds, absent, err = readSeeds(f.seeds, ids); absent > 0 {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d seeds are in no link and were left out\n", f.seeds, absent)
-		}
+		g.seeds, err = f.find(cmd.ErrOrStderr(), seeds, ids)
 	}
 	return g, err
+}
+
+// tell says what of the edge list did not become a link.
+func (f *graphFlags) tell(w io.Writer, s edgelist.Stats, hosts int) {
+	if s.Bad+s.SelfLinks+s.Duplicates > 0 {
+		fmt.Fprintf(w, "%s: %d lines: %d bad ones skipped, %d links of a host to itself dropped, %d links told again\n",
+			f.edges, s.Lines, s.Bad, s.SelfLinks, s.Duplicates)
+	}
+	if hosts == 0 {
+		fmt.Fprintf(w, "%s: there is no host in it\n", f.edges)
+	}
 }
 
 func openEdges(cmd *cobra.Command, path string) (io.ReadCloser, int64, error) {
@@ -85,30 +109,30 @@ func openEdges(cmd *cobra.Command, path string) (io.ReadCloser, int64, error) {
 	return file, size, nil
 }
 
-// readSeeds returns the seeds that are in the graph, and how many are not: a
-// honeypot's list always names some that nobody else talked to.
-func readSeeds(path string, ids []uint64) (found []graph.Vertex, absent int, err error) {
-	file, err := os.Open(path)
+// readSeeds reads the ids of --seeds, if it is set.
+func (f *graphFlags) readSeeds() ([]uint64, error) {
+	if f.seeds == "" {
+		return nil, nil
+	}
+	file, err := os.Open(f.seeds)
 	if err != nil {
-		return nil, 0, fmt.Errorf("seeds: %w", err)
+		return nil, fmt.Errorf("seeds: %w", err)
 	}
 	defer file.Close()
-	seeds, err := edgelist.ReadSeeds(file, path)
-	if err != nil {
-		return nil, 0, err
-	}
-	for _, id := range seeds {
-		if v, ok := slices.BinarySearch(ids, id); ok {
-			found = append(found, graph.Vertex(v))
-		} else {
-			absent++
-		}
-	}
+	return edgelist.ReadSeeds(file, f.seeds)
+}
+
+// find returns the seeds that are in the graph, and says how many are not: a
+// honeypot's list always names some that nobody else talked to.
+func (f *graphFlags) find(w io.Writer, seeds, ids []uint64) ([]graph.Vertex, error) {
+	found, missing := edgelist.Vertices(ids, seeds)
 	if len(found) == 0 {
-		return nil, absent, fmt.Errorf("%s: none of its %d seeds is in the edge list", path, len(seeds))
+		return nil, fmt.Errorf("%s: none of its %d seeds is in the edge list", f.seeds, len(seeds))
 	}
-	slices.Sort(found)
-	return slices.Compact(found), absent, nil
+	if missing > 0 {
+		fmt.Fprintf(w, "%s: %d seeds are in no link and were left out\n", f.seeds, missing)
+	}
+	return found, nil
 }
 
 // byteBar returns a callback that shows how much of size bytes (-1 unknown)
@@ -127,9 +151,10 @@ func newRankCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rank --edges FILE",
 		Short: "client and server rank of every host of an edge list",
-		Long: `Ranks the hosts of an edge list ("src dst" a line, ids are numbers up to 2^64-1,
-further columns are ignored, # starts a comment; or the binary form that testbench
-convert writes) with the engine of the detector.
+		Long: `Ranks the hosts of an edge list with the engine of the detector. A line is
+"src dst", separated by blanks, tabs or a comma; ids are numbers up to 2^64-1. A
+third column, a weight, is not used; lines that begin with # or % are comments.
+Or it is in the binary form that testbench convert writes.
 
   server rank   score flows from a host to those that it contacts (PageRank)
   client rank   score flows from a host to those that contact it
@@ -138,7 +163,7 @@ Prints "id client_rank server_rank", tab-separated, at full precision. Each colu
 sums to 1. BotCloud (François et al. 2011), equations 2 and 3.`,
 		Example: `  flowhound rank --edges links.txt --order rank | head
   flowhound rank --edges links.txt --damping 0.85 --iterations 14`,
-		Args: cobra.NoArgs,
+		Args: onlyFlags,
 	}
 	f := addGraphFlags(cmd)
 	p := rank.DefaultParams()

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/flowhound/flowhound/detector/graph/edgelist"
 	"github.com/flowhound/flowhound/testbench"
 )
 
@@ -91,46 +90,6 @@ default sizes take some minutes and 6 GB.`,
 			return printJSON(cmd.OutOrStdout(), results)
 		}
 		return testbench.WriteGrowthTable(cmd.OutOrStdout(), results)
-	}
-	return cmd
-}
-
-func newConvertCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "convert --edges FILE TO",
-		Short: "write an edge list in the fast binary form",
-		Long: `Reads an edge list in any form that rank takes, and writes its links once each in
-the binary form, which rank and detect know by its first bytes and read faster:
-"FHEDGE", a byte 1, a byte 4 or 8 for the width of an id, the number
-of links in 8 bytes, each link as source and destination, and the CRC-32C of all
-that; numbers are little-endian.`,
-		Example: "  flowhound testbench convert --edges links.txt links.fhedge\n  flowhound rank --edges links.fhedge",
-		Args:    cobra.ExactArgs(1),
-	}
-	f := new(graphFlags)
-	cmd.Flags().StringVar(&f.edges, "edges", "", "edge list `file`, - for standard input (required)")
-	cmd.Flags().BoolVar(&f.undirected, "undirected", false, "each line stands for both directions")
-	cmd.Flags().BoolVar(&f.skipBad, "skip-bad", false, "count lines that are no link instead of stopping at the first")
-	_ = cmd.MarkFlagRequired("edges")
-	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
-		g, err := f.load(cmd)
-		if err != nil {
-			return err
-		}
-		file, err := os.Create(args[0])
-		if err != nil {
-			return fmt.Errorf("convert: %w", err)
-		}
-		err = edgelist.Write(file, g.view, g.ids)
-		if closeErr := file.Close(); err == nil {
-			err = closeErr
-		}
-		if err != nil {
-			_ = os.Remove(args[0]) // half a list is none
-			return fmt.Errorf("convert: %w", err)
-		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d hosts, %d links\n", args[0], g.view.Len(), g.view.Links())
-		return err
 	}
 	return cmd
 }
