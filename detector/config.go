@@ -57,8 +57,9 @@ type Config struct {
 	// appended as JSON Lines; default events.jsonl, relative to the state
 	// directory; empty for none.
 	Events string `yaml:"events"`
-	// MaxLinks bounds the directed links of the graph; default 0, no bound.
-	// Above it the oldest slices are forgotten first, and counted.
+	// MaxLinks bounds the directed links of the graph; default 0, no bound. When
+	// a slice ends with more, the oldest slices are forgotten first, and counted;
+	// one slice alone may have more. A link takes about 100 bytes in all.
 	MaxLinks uint64 `yaml:"max_links"`
 
 	// Rebuild sets snapshots aside that cannot be read, instead of refusing to
