@@ -1,11 +1,9 @@
 package detector
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -180,13 +178,9 @@ func (d *Detector) load(path string, ends logEnds) error {
 		return err
 	}
 	defer f.Close()
-	r := bufio.NewReaderSize(f, 1<<20)
-	header, g, err := snapshot.Read(r, d.graphConfig())
+	header, g, err := snapshot.Read(f, d.graphConfig())
 	if err != nil {
-		return oneLine(err)
-	}
-	if n, err := io.Copy(io.Discard, r); err != nil || n > 0 {
-		return fmt.Errorf("%d bytes follow the end", n)
+		return err
 	}
 	m := newIngest(d.cfg.windowSlices(), effects{d})
 	whole, err := readHeader(header, d.cfg, m)
@@ -218,14 +212,6 @@ func (e logEnds) reach(m *ingest) error {
 		}
 	}
 	return nil
-}
-
-// oneLine keeps an error on one line of the log or terminal.
-func oneLine(err error) error {
-	if text := err.Error(); strings.Contains(text, "\n") {
-		return errors.New(strings.ReplaceAll(text, "\n", ": "))
-	}
-	return err
 }
 
 // headerVersion is the first byte of a snapshot's header.
