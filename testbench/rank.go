@@ -39,6 +39,19 @@ func (c RankConfig) Validate() error {
 	return nil
 }
 
+// linkBytes is the memory that a link takes at its peak, all included, in a
+// graph of the paper's size.
+const linkBytes = 98
+
+// fits reports a size that needs more memory than the machine has: the kernel
+// would kill this process after some minutes, or another.
+func (c RankConfig) fits(machine uint64) error {
+	if need := float64(c.Links) * linkBytes; need > float64(machine) {
+		return fmt.Errorf("%d links need about %.1f GB of memory: the machine has %.1f GB", c.Links, need/1e9, float64(machine)/1e9)
+	}
+	return nil
+}
+
 // heapGrowth is the garbage that the measured process may hold, in percent of
 // what lives: its large arrays have no pointers, so that collecting is cheap.
 const heapGrowth = 20
@@ -47,6 +60,9 @@ const heapGrowth = 20
 // on it. It takes about two minutes and 6 GB at the paper's size.
 func Rank(ctx context.Context, c RankConfig) (r RankResult, err error) {
 	if err := c.Validate(); err != nil {
+		return r, fmt.Errorf("testbench rank: %w", err)
+	}
+	if err := c.fits(memoryBytes()); err != nil {
 		return r, fmt.Errorf("testbench rank: %w", err)
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(heapGrowth))

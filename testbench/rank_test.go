@@ -59,6 +59,10 @@ func TestRankRefuses(t *testing.T) {
 	f(99, 1000, 1)
 	f(1000, 999, 1)
 	f(1000, 2000, 0)
+	f(1000, 1<<40, 1) // more memory than any machine has
+	if err := (RankConfig{Links: 57_000_000}).fits(6e9); err != nil {
+		t.Errorf("the paper's size in 6 GB: %v", err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := Rank(ctx, DefaultRankConfig()); err == nil {

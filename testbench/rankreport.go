@@ -126,6 +126,15 @@ func (r RankResult) WriteTable(w io.Writer) error {
 	return nil
 }
 
+// memoryBytes returns the machine's memory.
+func memoryBytes() uint64 {
+	var s unix.Sysinfo_t
+	if err := unix.Sysinfo(&s); err != nil {
+		panic("BUG: sysinfo: " + err.Error())
+	}
+	return uint64(s.Totalram) * uint64(s.Unit)
+}
+
 // processCPU returns the CPU time of this process, the collector's of garbage
 // included.
 func processCPU() time.Duration {
