@@ -3,13 +3,40 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/flowhound/flowhound/detector/graph"
+	"github.com/flowhound/flowhound/detector/rank"
 )
+
+// Ranks that are further from the definition than rounding or the tolerance
+// allow are an error, and so are those that are no numbers.
+func TestVerifyRanks(t *testing.T) {
+	v := graph.FromLinks(3, []uint32{0, 0, 1}, []uint32{1, 2, 2})
+	f := func(p rank.Params, change float64, right bool) {
+		t.Helper()
+		got, err := rank.Run(v, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[0].Client[1] += change
+		if err := verifyRanks(io.Discard, got[0], rank.Reference(v, p)[0], p); (err == nil) != right {
+			t.Errorf("%+v, a rank changed by %g: got %v", p, change, err)
+		}
+	}
+	counted, near := rank.Params{Damping: 0.5, Iterations: 3}, rank.Params{Damping: 0.5, Tolerance: 1e-9}
+	f(counted, 0, true)
+	f(counted, 2e-12, false)
+	f(near, 0, true)
+	f(near, 4e-9, false)
+	f(near, math.NaN(), false)
+}
 
 // terminal returns the two ends of a pseudo-terminal: what a program writes to
 // its end appears at the screen.
