@@ -155,7 +155,7 @@ func (m *rankRun) supersteps(context.Context) (err error) {
 		p.Precision, p.Weights, p.Iterations = precision, weights, 3+2*m.cfg.Repetitions
 		var took []time.Duration
 		last := time.Now()
-		p.Progress = func(int, float64) {
+		p.Progress = func(int) {
 			took = append(took, time.Since(last))
 			last = time.Now()
 		}

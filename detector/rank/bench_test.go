@@ -91,7 +91,7 @@ func BenchmarkWeights(b *testing.B) {
 					p.Weights = weights
 					begin := cpuSeconds(b)
 					took[i] = laps(func(lap func()) {
-						p.Progress = func(int, float64) { lap() }
+						p.Progress = func(int) { lap() }
 						mustRunAll(b, v, p)
 					})
 					cpu[i] += cpuSeconds(b) - begin
@@ -121,7 +121,7 @@ func BenchmarkSuperstep(b *testing.B) {
 				p.Iterations = 10
 				p.Progress = nil
 				both := laps(func(lap func()) {
-					p.Progress = func(int, float64) { lap() }
+					p.Progress = func(int) { lap() }
 					mustRun(b, v, p)
 				})
 				one := laps(func(lap func()) { Baseline(v, 0.5, 10, lap) })

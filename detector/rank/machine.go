@@ -59,7 +59,6 @@ type Machine struct {
 	inbox    [2]map[int]*Message // by sender: this round's and the next one's
 	hosts    int
 	rankings []ranking // by weight
-	delta    float64   // the largest one of this round
 	begun    bool
 	done     bool
 }
@@ -77,13 +76,10 @@ type Event struct{ Message *Message }
 
 // Ready is what the outside has to do after a step.
 type Ready struct {
-	Send []*Message // to deliver, in any order, at least once each
-	// Superstep is the superstep that this step finished, 0 if none, and Delta
-	// its L1 change, known one superstep later on several nodes.
-	Superstep int
-	Delta     float64
-	More      bool // the next round can be computed without another message
-	Done      bool // Result may be called
+	Send      []*Message // to deliver, in any order, at least once each
+	Superstep int        // that this step finished, 0 if none
+	More      bool       // the next round can be computed without another message
+	Done      bool       // Results may be called
 }
 
 // NewMachine returns a machine that has sent nothing yet. The first step,
@@ -120,7 +116,7 @@ func (m *Machine) Step(e Event) (Ready, error) {
 		}
 	}
 	if m.done {
-		return Ready{Done: true, Delta: m.delta}, nil
+		return Ready{Done: true}, nil
 	}
 	if !m.complete() {
 		return Ready{}, nil
@@ -158,13 +154,13 @@ func (m *Machine) advance() Ready {
 	}
 	if updates == nil {
 		m.done = true
-		return Ready{Done: true, Delta: m.delta}
+		return Ready{Done: true}
 	}
 	m.kernel.superstep(updates)
 	m.inbox[0], m.inbox[1] = m.inbox[1], m.inbox[0]
 	clear(m.inbox[1])
 	m.round++
-	ready := Ready{Superstep: m.round - 1, Delta: m.delta, More: m.complete()}
+	ready := Ready{Superstep: m.round - 1, More: m.complete()}
 	if m.cfg.Nodes > 1 {
 		ready.Send = m.messages(m.kernel.sums())
 	}
@@ -188,14 +184,12 @@ func (m *Machine) first(t totals) (updates []*update) {
 func (m *Machine) next(t totals) []*update {
 	updates := make([]*update, len(m.rankings))
 	steps, more := m.round-1, false
-	m.delta = 0
 	for w := range m.rankings {
 		r := &m.rankings[w]
 		if r.done {
 			continue
 		}
 		r.supersteps, r.delta = steps, max(t.weights[w].Delta[server], t.weights[w].Delta[client])
-		m.delta = max(m.delta, r.delta)
 		r.done = steps == m.plan.limit || steps > 0 && m.cfg.Iterations == 0 && r.delta < m.cfg.Tolerance
 		if !r.done {
 			updates[w], more = m.plan.weights[w].update(&m.cfg.Params, m.hosts, t.weights[w]), true

@@ -41,7 +41,7 @@ type Params struct {
 	// after the other then share the preparation.
 	Memory *Memory
 	// Progress, if set, is called by Run after each superstep.
-	Progress func(superstep int, delta float64)
+	Progress func(superstep int)
 }
 
 // DefaultParams returns BotCloud's parameters: d = 0.5, a uniform W, and a
@@ -121,7 +121,7 @@ func Run(v *graph.View, p Params) ([]Result, error) {
 			return nil, err
 		}
 		if p.Progress != nil && ready.Superstep > 0 {
-			p.Progress(ready.Superstep, ready.Delta)
+			p.Progress(ready.Superstep)
 		}
 		if ready.Done {
 			return m.Results(), nil
