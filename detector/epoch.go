@@ -188,6 +188,7 @@ func (e *epoch) contrastCores(p rank.Params) error {
 	if err != nil {
 		return err
 	}
+	*p.Memory = rank.Memory{} // the contrast needs the room
 	tie := undirected[0].Client
 	for x := range tie {
 		tie[x] *= float64(len(tie))

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/flowhound/flowhound/detector"
 	"github.com/flowhound/flowhound/detector/graph"
 	"github.com/flowhound/flowhound/detector/rank"
 	"github.com/flowhound/flowhound/internal/flow"
@@ -71,7 +72,7 @@ func Rank(ctx context.Context, c RankConfig) (r RankResult, err error) {
 	m.pairs = uint64(float64(c.Links) / genLinks)
 	m.generator.hosts = uint64(max(c.Hosts/2, (16*c.Hosts-int(m.pairs))/15))
 	for _, step := range []func(context.Context) error{
-		m.build, m.freeze, m.supersteps, m.baseline, m.changes, m.steady, m.snapshots,
+		m.build, m.freeze, m.supersteps, m.baseline, m.judge, m.changes, m.judge, m.steady, m.snapshots,
 	} {
 		if err := step(ctx); err != nil {
 			return r, fmt.Errorf("testbench rank: %w", err)
@@ -89,8 +90,10 @@ type rankRun struct {
 	generator generator
 	graph     *graph.Graph
 	view      *graph.View
+	before    *graph.View   // the view before, as readers of the last epoch have it
 	ranks     []rank.Result // cold ones of view
-	pairs     uint64        // that give about the wanted number of links
+	judged    detector.Judgement
+	pairs     uint64 // that give about the wanted number of links
 	drawn     uint64
 	newest    flow.Slice
 	result    RankResult
@@ -196,11 +199,12 @@ func (m *rankRun) changes(context.Context) error {
 	var freezes, epochs, colds []time.Duration
 	for range min(3, m.cfg.Repetitions) {
 		m.change()
-		old, ranks := m.view, m.ranks
+		ranks := m.ranks
+		m.before = m.view
 		freezes = append(freezes, timed(func() { m.view = m.graph.Freeze() }))
 		var err error
 		epochs = append(epochs, timed(func() {
-			m.ranks, err = rank.Resume(m.view, rank.Carry(m.view, old, ranks), m.params())
+			m.ranks, err = rank.Resume(m.view, rank.Carry(m.view, m.before, ranks), m.params())
 		}))
 		if err != nil {
 			return err
@@ -213,7 +217,6 @@ func (m *rankRun) changes(context.Context) error {
 	m.result.FreezeAfterSeconds, m.result.EpochAfterSeconds, m.result.EpochSeconds = median(freezes), median(epochs), median(colds)
 	m.result.FreezeFraction = m.result.FreezeAfterSeconds / m.result.FreezeSeconds
 	m.result.EpochFraction = m.result.EpochAfterSeconds / m.result.EpochSeconds
-	m.result.resident(m.graph.Stats())
 	return nil
 }
 
@@ -231,6 +234,18 @@ func (m *rankRun) change() {
 		missing := links - m.graph.Stats().Links
 		m.apply(min(genRound, missing/2+1), func(uint64) flow.Slice { return m.newest })
 	}
+}
+
+// judge measures an epoch from the frozen view to the verdict, with two seeds. As
+// in a detector the epoch before is held until it is done.
+func (m *rankRun) judge(context.Context) error {
+	seeds := []graph.Vertex{0, graph.Vertex(m.view.Len() / 2)}
+	var judged detector.Judgement
+	var err error
+	m.result.JudgeSeconds = timed(func() { judged, err = detector.Judge(m.view, seeds, detector.DefaultConfig()) }).Seconds()
+	m.result.resident(m.graph.Stats())
+	m.judged = judged
+	return err
 }
 
 // steady measures contacts as a day brings them.

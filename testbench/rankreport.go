@@ -55,6 +55,9 @@ type RankResult struct {
 	EpochSeconds      float64 `json:"epoch_seconds"`
 	EpochAfterSeconds float64 `json:"epoch_after_1pct_seconds"`
 	EpochFraction     float64 `json:"epoch_fraction_after_1pct"`
+	// From the frozen view to the verdict: ranks with and without seeds, the
+	// undirected rank, contrast and clusters.
+	JudgeSeconds float64 `json:"judge_seconds"`
 
 	SnapshotBytes  int64   `json:"snapshot_bytes"`
 	SnapshotMBPerS float64 `json:"snapshot_mb_per_s"`
@@ -110,6 +113,7 @@ func (r RankResult) WriteTable(w io.Writer) error {
 	show("… all of them new", fmt.Sprintf("%.2f M/CPU-s", r.BuildContactsPerCPU/1e6))
 	row("freeze after 1 % change", fmt.Sprintf("%.1f %% of %.3f s", 100*r.FreezeFraction, r.FreezeSeconds), "≤ 10 %", r.FreezeFraction <= 0.10)
 	row("epoch after 1 % change", fmt.Sprintf("%.1f %% of %.2f s", 100*r.EpochFraction, r.EpochSeconds), "≤ 15 %", r.EpochFraction <= 0.15)
+	show("whole epoch, from frozen view to verdict", fmt.Sprintf("%.1f s", r.JudgeSeconds))
 	row("snapshot", fmt.Sprintf("%.0f MB/s, %.0f MB", r.SnapshotMBPerS, float64(r.SnapshotBytes)/1e6), "≥ 300 MB/s", r.SnapshotMBPerS >= 300)
 	row("restore", fmt.Sprintf("%.0f MB/s", r.RestoreMBPerS), "≥ 300 MB/s", r.RestoreMBPerS >= 300)
 	replay := fmt.Sprintf("%.2f s", r.RestoreReplaySeconds)

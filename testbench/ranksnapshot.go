@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/flowhound/flowhound/detector"
 	"github.com/flowhound/flowhound/detector/graph"
 	"github.com/flowhound/flowhound/detector/snapshot"
 )
@@ -44,7 +45,7 @@ func (m *rankRun) snapshots(context.Context) error {
 		return err
 	}
 	links := m.graph.Stats().Links
-	m.view, m.ranks, m.graph = nil, nil, nil
+	m.view, m.before, m.ranks, m.graph, m.judged = nil, nil, nil, nil, detector.Judgement{}
 	runtime.GC()
 	read := m.median(func() time.Duration {
 		m.graph = nil

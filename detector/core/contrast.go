@@ -116,10 +116,7 @@ func nullRows(rows graph.Rows, n int, seed uint64) graph.Rows {
 	rng := rand.New(rand.NewPCG(seed, 0x6e756c6c))
 	rng.Shuffle(len(ends), func(i, j int) { ends[i], ends[j] = ends[j], ends[i] })
 	half := len(ends) / 2
-	src, dst := make([]uint32, 0, len(ends)), make([]uint32, 0, len(ends))
-	src = append(append(src, ends[:half]...), ends[half:2*half]...)
-	dst = append(append(dst, ends[half:2*half]...), ends[:half]...)
-	return graph.NewRows(n, src, dst)
+	return graph.NewUndirectedRows(n, ends[:half], ends[half:2*half])
 }
 
 // leastLinked returns the least cap at which a link remains, or enough if it is

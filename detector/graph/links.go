@@ -27,18 +27,34 @@ func FromLinks(n int, src, dst []uint32) *View {
 // NewRows returns the rows of n vertices with the links src[i] → dst[i], without
 // self-links and duplicates. Every end must be below n.
 func NewRows(n int, src, dst []uint32) Rows {
-	r := Rows{Start: make([]uint32, n+1), Col: make([]Vertex, len(src))}
-	for _, x := range src {
-		r.Start[x]++
+	return rowsOf(n, [2][]uint32{src, dst})
+}
+
+// NewUndirectedRows returns the rows of n vertices with the links a[i] → b[i] and
+// b[i] → a[i], without self-links and duplicates. Every end must be below n.
+func NewUndirectedRows(n int, a, b []uint32) Rows {
+	return rowsOf(n, [2][]uint32{a, b}, [2][]uint32{b, a})
+}
+
+// rowsOf returns the rows of several lists of sources and destinations.
+func rowsOf(n int, lists ...[2][]uint32) Rows {
+	r := Rows{Start: make([]uint32, n+1)}
+	for _, list := range lists {
+		for _, x := range list[0] {
+			r.Start[x]++
+		}
 	}
 	at := uint32(0)
 	for i, degree := range r.Start {
 		r.Start[i] = at
 		at += degree
 	}
-	for i, x := range src {
-		r.Col[r.Start[x]] = Vertex(dst[i])
-		r.Start[x]++
+	r.Col = make([]Vertex, at)
+	for _, list := range lists {
+		for i, x := range list[0] {
+			r.Col[r.Start[x]] = Vertex(list[1][i])
+			r.Start[x]++
+		}
 	}
 	const step = 1 << 12
 	ends := r.Start[:n] // each start has moved to its row's end
