@@ -200,12 +200,12 @@ func copyOf(t interface{ Fatal(...any) }, g *Graph, cfg Config) *Graph {
 		t.Fatal(err)
 	}
 	for s := range flow.Shards {
-		if err := r.Hosts(flow.Shard(s), inChunks(hosts[s])); err != nil {
+		if err := r.Hosts(flow.Shard(s), len(hosts[s]), inChunks(hosts[s])); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for s := range flow.Shards {
-		if err := r.Pairs(flow.Shard(s), inChunks(pairs[s])); err != nil {
+		if err := r.Pairs(flow.Shard(s), len(pairs[s]), inChunks(pairs[s])); err != nil {
 			t.Fatal(err)
 		}
 	}

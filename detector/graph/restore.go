@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"runtime"
-	"sync"
+	"slices"
 
 	"github.com/flowhound/flowhound/internal/flow"
 	"github.com/flowhound/flowhound/internal/huge"
@@ -16,9 +16,6 @@ import (
 // the same time, hosts all before pairs.
 type Restorer struct {
 	g *Graph
-	// hosts and pairs keep room for the entries of a shard whose size is not
-	// known yet, so that those of the graph are made once, in the right size.
-	hosts, pairs sync.Pool
 }
 
 // NewRestorer returns a restorer of a graph with the given configuration,
@@ -29,75 +26,124 @@ func NewRestorer(cfg Config, w Window) (*Restorer, error) {
 	}
 	g := New(cfg)
 	g.oldest, g.newest, g.started = w.Oldest, w.Newest, w.Started
-	return &Restorer{
-		g:     g,
-		hosts: sync.Pool{New: func() any { return new([]hostEntry) }},
-		pairs: sync.Pool{New: func() any { return new([]pair) }},
-	}, nil
+	return &Restorer{g: g}, nil
 }
 
-// Hosts adds all hosts of a shard, in the order of [Saver]. It returns the first
-// error that chunks yield.
-func (r *Restorer) Hosts(shard flow.Shard, chunks iter.Seq2[[]SavedHost, error]) error {
-	scratch := r.hosts.Get().(*[]hostEntry)
-	defer r.hosts.Put(scratch)
-	entries := (*scratch)[:0]
-	for saved, err := range chunks {
+// Hosts adds all hosts of a shard, count in number, in the order of [Saver]. It
+// returns the first error that chunks yield.
+func (r *Restorer) Hosts(shard flow.Shard, count int, chunks iter.Seq2[[]SavedHost, error]) error {
+	if count > localMax {
+		return fmt.Errorf("%d hosts of shard %d: more than a shard holds", count, shard)
+	}
+	hs := &r.g.hosts[shard]
+	hs.entries = huge.Advise(make([]hostEntry, 0, count))
+	hs.reset(count)
+	for saved, err := range groups(chunks, count) {
 		if err != nil {
 			return err
 		}
-		if len(entries)+len(saved) > localMax {
-			return fmt.Errorf("host %d of shard %d: more hosts than a shard holds", len(entries), shard)
-		}
-		for i := range saved {
-			entries = append(entries, hostEntry{key: saved[i].Pseudonym, gen: saved[i].Generation})
+		if again, ok := hs.restore(r.g, saved); !ok {
+			return fmt.Errorf("host %d of shard %d: saved twice", again, shard)
 		}
 	}
-	*scratch = entries
-	hs := &r.g.hosts[shard]
-	hs.entries = append(huge.Advise(make([]hostEntry, 0, len(entries))), entries...)
-	return hs.restoreIndex(r.g, shard)
+	return nil
 }
 
 // Pairs adds all pairs of a shard, like Hosts, when all hosts of all shards
 // have been added.
-func (r *Restorer) Pairs(shard flow.Shard, chunks iter.Seq2[[]SavedPair, error]) error {
-	scratch := r.pairs.Get().(*[]pair)
-	defer r.pairs.Put(scratch)
-	entries := (*scratch)[:0]
-	for saved, err := range chunks {
+func (r *Restorer) Pairs(shard flow.Shard, count int, chunks iter.Seq2[[]SavedPair, error]) error {
+	if count > localMax {
+		return fmt.Errorf("%d pairs of shard %d: more than a shard holds", count, shard)
+	}
+	ps := &r.g.pairs[shard]
+	ps.entries = huge.Advise(make([]pair, 0, count))
+	ps.reset(count)
+	for saved, err := range groups(chunks, count) {
 		if err != nil {
 			return err
 		}
-		if len(entries)+len(saved) > localMax {
-			return fmt.Errorf("pair %d of shard %d: more pairs than a shard holds", len(entries), shard)
-		}
-		for i := range saved {
-			p, err := r.pair(shard, &saved[i])
-			if err != nil {
-				return fmt.Errorf("pair of hosts %d and %d:%d of shard %d: %w",
-					saved[i].Lo, saved[i].HiShard, saved[i].Hi, shard, err)
-			}
-			entries = append(entries, p)
+		if err := r.pairs(shard, saved); err != nil {
+			return err
 		}
 	}
-	*scratch = entries
-	ps := &r.g.pairs[shard]
-	ps.entries = append(huge.Advise(make([]pair, 0, len(entries))), entries...)
-	return ps.restoreIndex(shard)
+	return nil
 }
 
-// pair returns the entry of a saved pair.
-func (r *Restorer) pair(shard flow.Shard, saved *SavedPair) (p pair, err error) {
+// groups yields what chunks yield in parts of up to group elements, and an error
+// unless they are count in all. A group goes through each loop at once, which
+// keeps a processor busier than one element through all of them would.
+func groups[T any](chunks iter.Seq2[[]T, error], count int) iter.Seq2[[]T, error] {
+	return func(yield func([]T, error) bool) {
+		for list, err := range chunks {
+			if err == nil && len(list) > count {
+				err = errors.New("there are more than announced")
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			count -= len(list)
+			for part := range slices.Chunk(list, group) {
+				if !yield(part, nil) {
+					return
+				}
+			}
+		}
+		if count > 0 {
+			yield(nil, fmt.Errorf("there are %d fewer than announced", count))
+		}
+	}
+}
+
+// restore adds up to group hosts. It ends at one that is there again.
+func (hs *hosts) restore(g *Graph, saved []SavedHost) (again uint32, ok bool) {
+	var hashes [group]uint32
+	first := len(hs.entries)
+	hs.entries = hs.entries[:first+len(saved)]
+	for i := range saved {
+		e := &hs.entries[first+i]
+		e.key, e.gen = saved[i].Pseudonym, saved[i].Generation
+		hashes[i] = g.hashHost(&e.key)
+	}
+	return hs.insertNew(hashes[:len(saved)], uint32(first), func(a, b uint32) bool {
+		return hs.entries[a].key == hs.entries[b].key
+	})
+}
+
+// pairs adds up to group pairs of a shard.
+func (r *Restorer) pairs(shard flow.Shard, saved []SavedPair) error {
+	ps := &r.g.pairs[shard]
+	first := len(ps.entries)
+	ps.entries = ps.entries[:first+len(saved)]
+	var hashes [group]uint32
+	for i := range saved {
+		p := &ps.entries[first+i]
+		if err := r.pair(p, shard, &saved[i]); err != nil {
+			return fmt.Errorf("pair of hosts %d and %d:%d of shard %d: %w",
+				saved[i].Lo, saved[i].HiShard, saved[i].Hi, shard, err)
+		}
+		hashes[i] = hashPair(p.lo, p.hi)
+	}
+	again, ok := ps.insertNew(hashes[:len(saved)], uint32(first), func(a, b uint32) bool {
+		return ps.entries[a].lo == ps.entries[b].lo && ps.entries[a].hi == ps.entries[b].hi
+	})
+	if !ok {
+		return fmt.Errorf("pair %d of shard %d: saved twice", again, shard)
+	}
+	return nil
+}
+
+// pair makes the entry of a saved pair.
+func (r *Restorer) pair(p *pair, shard flow.Shard, saved *SavedPair) error {
 	g := r.g
 	lo, hi, err := r.ends(shard, saved)
 	if err != nil {
-		return p, err
+		return err
 	}
 	if saved.Live == 0 || saved.Live&^liveBits != 0 || saved.Flows > maxFlows || saved.Bytes > maxBytes {
-		return p, fmt.Errorf("direction bits %#x, %d flows, %d bytes: out of range", saved.Live, saved.Flows, saved.Bytes)
+		return fmt.Errorf("direction bits %#x, %d flows, %d bytes: out of range", saved.Live, saved.Flows, saved.Bytes)
 	}
-	p = pair{lo: lo, hi: hi, bits: saved.Live, due: uint16(saved.Due), port: saved.Port, proto: saved.Proto}
+	p.lo, p.hi, p.bits, p.due, p.port, p.proto = lo, hi, saved.Live, uint16(saved.Due), saved.Port, saved.Proto
 	p.pack(uint64(saved.Flows), saved.Bytes)
 	if saved.Answered {
 		p.bits |= answeredBit
@@ -108,11 +154,11 @@ func (r *Restorer) pair(shard flow.Shard, saved *SavedPair) (p pair, err error) 
 		}
 		seen := saved.Seen[dir]
 		if seen < saved.Due || saved.Due < g.oldest || seen > g.newest || seen-g.oldest >= maxSpan {
-			return p, fmt.Errorf("seen in slice %d, due in slice %d: outside of the window", seen, saved.Due)
+			return fmt.Errorf("seen in slice %d, due in slice %d: outside of the window", seen, saved.Due)
 		}
 		p.seen[dir] = uint16(seen)
 	}
-	return p, nil
+	return nil
 }
 
 // ends returns the hosts of a saved pair.
@@ -209,46 +255,23 @@ func (g *Graph) restoreDue(parts [][2]int) {
 	}
 }
 
-// restoreIndex makes the index of restored hosts.
-func (hs *hosts) restoreIndex(g *Graph, shard flow.Shard) error {
-	hs.reset(len(hs.entries))
-	for local := range hs.entries {
-		key := &hs.entries[local].key
-		same := func(other uint32) bool { return hs.entries[other].key == *key }
-		if !hs.insertNew(g.hashHost(key), uint32(local), same) {
-			return fmt.Errorf("host %d of shard %d: saved twice", local, shard)
+// insertNew inserts the places from first on, of keys with the given hashes. It
+// ends at a place whose key is there again, of which same tells.
+func (x *index) insertNew(hashes []uint32, first uint32, same func(a, b uint32) bool) (again uint32, ok bool) {
+	for i, h := range hashes {
+		local := first + uint32(i)
+		tag := h << localBits
+		at := x.home(h)
+		for x.slots[at] != 0 {
+			if e := x.slots[at]; e&^localMax == tag && same(e&localMax-1, local) {
+				return local, false
+			}
+			if at++; at == uint32(len(x.slots)) {
+				at = 0
+			}
 		}
+		x.slots[at] = tag | (local + 1)
 	}
-	return nil
-}
-
-// restoreIndex makes the index of restored pairs.
-func (ps *pairs) restoreIndex(shard flow.Shard) error {
-	ps.reset(len(ps.entries))
-	for local := range ps.entries {
-		p := &ps.entries[local]
-		same := func(other uint32) bool { return ps.entries[other].hi == p.hi && ps.entries[other].lo == p.lo }
-		if !ps.insertNew(hashPair(p.lo, p.hi), uint32(local), same) {
-			return fmt.Errorf("pair %d of shard %d: saved twice", local, shard)
-		}
-	}
-	return nil
-}
-
-// insertNew is insert, unless same says of a place with the same tag that its
-// key is the new one's too. It reports whether it inserted.
-func (x *index) insertNew(h, local uint32, same func(uint32) bool) bool {
-	tag := h << localBits
-	i := x.home(h)
-	for x.slots[i] != 0 {
-		if e := x.slots[i]; e&^localMax == tag && same(e&localMax-1) {
-			return false
-		}
-		if i++; i == uint32(len(x.slots)) {
-			i = 0
-		}
-	}
-	x.slots[i] = tag | (local + 1)
-	x.used++
-	return true
+	x.used += len(hashes)
+	return 0, true
 }

@@ -23,15 +23,15 @@ type SavedHost struct {
 // shard of Lo.
 type SavedPair struct {
 	Lo, Hi   uint32 // numbers within their shards
-	HiShard  flow.Shard
-	Live     uint8         // bit 0: Lo → Hi is live, bit 1: Hi → Lo
+	Bytes    uint64
+	Flows    uint32
 	Seen     [2]flow.Slice // newest slice by direction; 0 if not live
 	Due      flow.Slice    // at most the least of Seen
-	Answered bool
-	Flows    uint32
-	Bytes    uint64
 	Port     uint16
 	Proto    uint8
+	HiShard  flow.Shard
+	Live     uint8 // bit 0: Lo → Hi is live, bit 1: Hi → Lo
+	Answered bool
 }
 
 // Saver gives out the state of a graph, which can be read meanwhile but not
@@ -50,7 +50,7 @@ type stretch struct {
 }
 
 // savedChunk bounds the hosts or pairs given out at once.
-const savedChunk = 4096
+const savedChunk = 1024
 
 // NewSaver returns a saver of g. The caller closes it.
 func NewSaver(g *Graph) *Saver {

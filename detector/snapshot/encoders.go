@@ -39,7 +39,7 @@ func (w *writer) chunks(k kind, n int, newEncoder func() encoder) {
 	for chunk := 0; chunk < n && w.err == nil; chunk++ {
 		l := lanes[chunk%len(lanes)]
 		b := <-l.full
-		if len(b) > 1 { // more than the shard
+		if len(b) > 0 {
 			w.block(k, b)
 		}
 		l.empty <- b

@@ -17,6 +17,7 @@ type part struct {
 	kind     kind
 	shard    flow.Shard
 	first    uint64
+	count    int // hosts or pairs
 	payloads [][]byte
 }
 
@@ -91,9 +92,9 @@ func (x part) restore(to *graph.Restorer, oldest flow.Slice) *blockError {
 	at := x.first // the block in hand
 	var err error
 	if x.kind == kindHosts {
-		err = to.Hosts(x.shard, chunks(x, &at, parseHosts))
+		err = to.Hosts(x.shard, x.count, chunks(x, &at, parseHosts))
 	} else {
-		err = to.Pairs(x.shard, chunks(x, &at, func(saved []graph.SavedPair, b []byte) (flow.Shard, []graph.SavedPair, error) {
+		err = to.Pairs(x.shard, x.count, chunks(x, &at, func(saved []graph.SavedPair, b []byte) ([]graph.SavedPair, error) {
 			return parsePairs(saved, b, oldest)
 		}))
 	}
@@ -105,13 +106,13 @@ func (x part) restore(to *graph.Restorer, oldest flow.Slice) *blockError {
 
 // chunks yields what the blocks of a part hold, and keeps the number of the
 // block in hand.
-func chunks[T any](x part, at *uint64, parse func([]T, []byte) (flow.Shard, []T, error)) iter.Seq2[[]T, error] {
+func chunks[T any](x part, at *uint64, parse func([]T, []byte) ([]T, error)) iter.Seq2[[]T, error] {
 	return func(yield func([]T, error) bool) {
 		var saved []T
 		for i, b := range x.payloads {
 			*at = x.first + uint64(i)
-			_, list, err := parse(saved[:0], b)
-			saved = list
+			var err error
+			saved, err = parse(saved[:0], b)
 			if !yield(saved, err) || err != nil {
 				return
 			}

@@ -167,6 +167,13 @@ func (r *reader) collect(k kind, payload []byte) error {
 		return errShort
 	}
 	shard := flow.Shard(payload[0])
+	count := len(payload) / hostSize
+	if k == kindPairs {
+		var err error
+		if count, err = pairsIn(payload); err != nil {
+			return err
+		}
+	}
 	if r.part.kind == k && r.part.shard > shard {
 		return fmt.Errorf("shard %d follows shard %d", shard, r.part.shard)
 	}
@@ -177,6 +184,7 @@ func (r *reader) collect(k kind, payload []byte) error {
 		}
 		r.part = part{kind: k, shard: shard, first: r.blocks}
 	}
+	r.part.count += count
 	r.part.payloads = append(r.part.payloads, payload)
 	return nil
 }

@@ -24,12 +24,12 @@ import (
 )
 
 // Version is the version of the format that Write writes and Read reads.
-const Version = 1
+const Version = 2
 
 const magic = "FHSNAP"
 
 // Bounds of a block's payload and so of what Read allocates at once. A block
-// of 4096 hosts or pairs stays below it.
+// of 1024 hosts or pairs stays below it.
 const (
 	maxPayload = 1 << 20
 	headSize   = 9

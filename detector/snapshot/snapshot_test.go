@@ -184,8 +184,8 @@ func TestErrors(t *testing.T) {
 	}
 	f(nil, ErrNotSnapshot)
 	f([]byte("PK\x03\x04 something else"), ErrNotSnapshot)
-	f([]byte("FHSNAP\x02\x00"), ErrVersion)
-	f([]byte("FHSNAP\x01\x00"), io.ErrUnexpectedEOF)
+	f([]byte("FHSNAP\x01\x00"), ErrVersion)
+	f([]byte("FHSNAP\x02\x00"), io.ErrUnexpectedEOF)
 	if err := Write(failing{}, nil, makeGraph(rand.New(rand.NewPCG(1, 1)), graph.DefaultConfig(), 20_000, 50_000)); !errors.Is(err, io.ErrShortWrite) {
 		t.Errorf("a full disk: got %v", err)
 	}
@@ -193,6 +193,66 @@ func TestErrors(t *testing.T) {
 	cfg.Owned = []flow.Shard{1}
 	if _, _, err := Read(bytes.NewReader(small(t)), cfg); err == nil || !strings.Contains(err.Error(), "neither shard is this node's") {
 		t.Errorf("another node's snapshot: got %v", err)
+	}
+}
+
+// randomPairs returns pairs with all that a graph may hold, the extremes often.
+func randomPairs(rng *rand.Rand, n int, oldest flow.Slice, numbers uint32) (pairs []graph.SavedPair) {
+	upTo := func(most uint64) uint64 {
+		return []uint64{0, most, rng.Uint64N(most + 1), min(rng.Uint64N(300), most)}[rng.IntN(4)]
+	}
+	for range n {
+		p := graph.SavedPair{
+			Lo: uint32(upTo(uint64(numbers))), Hi: uint32(upTo(uint64(numbers))), HiShard: flow.Shard(rng.Uint32()),
+			Live: uint8(1 + rng.IntN(3)), Answered: rng.IntN(2) == 0, Due: oldest + flow.Slice(upTo(1<<13)),
+			Flows: uint32(upTo(1<<24 - 1)), Bytes: upTo(1<<40 - 1), Port: uint16(upTo(1<<16 - 1)), Proto: uint8(rng.Uint32()),
+		}
+		for dir := range p.Seen {
+			if p.Live&(1<<dir) != 0 {
+				p.Seen[dir] = p.Due + flow.Slice(rng.IntN(2)*rng.IntN(1<<13))
+			}
+		}
+		pairs = append(pairs, p)
+	}
+	return pairs
+}
+
+// A block of pairs holds every value that a graph may, whatever came before it
+// in the same memory, and only just what it says.
+func TestPairs(t *testing.T) {
+	const oldest = 5_900_000
+	var b []byte
+	var got []graph.SavedPair
+	for seed := range uint64(200) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		want := randomPairs(rng, 1+rng.IntN(50), oldest, []uint32{1<<16 - 1, 1 << 16, 1<<24 - 1}[seed%3])
+		b = appendPairs(b[:0], 7, oldest, want)
+		var err error
+		if got, err = parsePairs(got[:0], b, oldest); err != nil || !slices.Equal(got, want) {
+			t.Fatalf("seed %d: got %v, %v, want %v", seed, got, err, want)
+		}
+		f := func(what string, at int, value byte) {
+			t.Helper()
+			bad := slices.Clone(b)
+			if bad[at] == value {
+				return
+			}
+			bad[at] = value
+			if _, err := parsePairs(nil, bad, oldest); err == nil {
+				t.Errorf("seed %d: %s: got no error", seed, what)
+			}
+		}
+		f("a pair more", 1, b[1]+1)
+		f("a pair less", 1, b[1]-1)
+		f("numbers of four bytes", 3, 4)
+		f("a pair that is not live", pairsHead, 0)
+		f("one direction seen twice", pairsHead, 1|bitSame)
+		f("padding with something in it", len(b)-1, 1)
+		for n := range b {
+			if _, err := parsePairs(nil, b[:n], oldest); err == nil {
+				t.Errorf("seed %d: cut to %d of %d bytes: got no error", seed, n, len(b))
+			}
+		}
 	}
 }
 
