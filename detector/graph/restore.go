@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"runtime"
 	"slices"
 
 	"github.com/flowhound/flowhound/internal/flow"
@@ -15,7 +14,12 @@ import (
 // every rule that Apply keeps is checked. Different shards may be restored at
 // the same time, hosts all before pairs.
 type Restorer struct {
-	g *Graph
+	g       *Graph
+	degrees [flow.Shards][]degree // of the hosts
+	// What is left to do when all pairs are there, dealt while those of a shard
+	// are in the cache.
+	greater [flow.Shards]dealtHosts
+	due     [flow.Shards]dealtDue
 }
 
 // NewRestorer returns a restorer of a graph with the given configuration,
@@ -38,6 +42,7 @@ func (r *Restorer) Hosts(shard flow.Shard, count int, chunks iter.Seq2[[]SavedHo
 	hs := &r.g.hosts[shard]
 	hs.entries = huge.Advise(make([]hostEntry, 0, count))
 	hs.reset(count)
+	r.degrees[shard] = huge.Make[degree](count)
 	for saved, err := range groups(chunks, count) {
 		if err != nil {
 			return err
@@ -66,6 +71,7 @@ func (r *Restorer) Pairs(shard flow.Shard, count int, chunks iter.Seq2[[]SavedPa
 			return err
 		}
 	}
+	r.greater[shard], r.due[shard] = ps.dealGreater(), ps.dealDue(r.g.oldest)
 	return nil
 }
 
@@ -112,7 +118,7 @@ func (hs *hosts) restore(g *Graph, saved []SavedHost) (again uint32, ok bool) {
 
 // pairs adds up to group pairs of a shard.
 func (r *Restorer) pairs(shard flow.Shard, saved []SavedPair) error {
-	ps := &r.g.pairs[shard]
+	ps, degrees := &r.g.pairs[shard], r.degrees[shard]
 	first := len(ps.entries)
 	ps.entries = ps.entries[:first+len(saved)]
 	var hashes [group]uint32
@@ -129,6 +135,10 @@ func (r *Restorer) pairs(shard flow.Shard, saved []SavedPair) error {
 	})
 	if !ok {
 		return fmt.Errorf("pair %d of shard %d: saved twice", again, shard)
+	}
+	for i := range ps.entries[first:] {
+		p := &ps.entries[first+i]
+		degrees[p.lo.local()].count(uint32(p.bits >> forward & 1))
 	}
 	return nil
 }
@@ -164,7 +174,7 @@ func (r *Restorer) pair(p *pair, shard flow.Shard, saved *SavedPair) error {
 // ends returns the hosts of a saved pair.
 func (r *Restorer) ends(shard flow.Shard, saved *SavedPair) (lo, hi ref, err error) {
 	g := r.g
-	if int(saved.Lo) >= len(g.hosts[shard].entries) || int(saved.Hi) >= len(g.hosts[saved.HiShard].entries) {
+	if int(saved.Lo) >= len(r.degrees[shard]) || int(saved.Hi) >= len(r.degrees[saved.HiShard]) {
 		return 0, 0, errors.New("no such host")
 	}
 	lo, hi = makeRef(shard, saved.Lo), makeRef(saved.HiShard, saved.Hi)
@@ -184,75 +194,37 @@ func (r *Restorer) ends(shard flow.Shard, saved *SavedPair) (lo, hi ref, err err
 // Graph returns the restored graph. The restorer must not be used any more.
 func (r *Restorer) Graph() (*Graph, error) {
 	g := r.g
-	g.countDegrees()
-	for s := range g.hosts {
-		hs := &g.hosts[s]
-		for local := range hs.entries {
-			if hs.entries[local].pairs == 0 {
-				return nil, fmt.Errorf("shard %d: host %d: no link", s, local)
-			}
-			g.stats.Links += uint64(hs.entries[local].out)
+	var links [flow.Shards]uint64
+	var errs [flow.Shards]error
+	parallel(flow.Shards, func(s int) {
+		for lo := range s + 1 { // a pair's greater host is in no lesser shard
+			r.greater[lo].count(s, r.degrees[s])
 		}
-		g.stats.Hosts += uint64(len(hs.entries))
+		links[s], errs[s] = g.hosts[s].setDegrees(r.degrees[s])
+	})
+	for s := range g.hosts {
+		if errs[s] != nil {
+			return nil, fmt.Errorf("shard %d: %w", s, errs[s])
+		}
+		g.stats.Links += links[s]
+		g.stats.Hosts += uint64(len(g.hosts[s].entries))
 		g.stats.Pairs += uint64(len(g.pairs[s].entries))
 	}
-	g.restoreDue(shardRanges(runtime.GOMAXPROCS(0)))
+	g.gatherDue(&r.due)
 	return g, nil
 }
 
-// shardRanges cuts the shards into n ranges from ≤ s < to.
-func shardRanges(n int) [][2]int {
-	ranges := make([][2]int, min(n, flow.Shards))
-	for i := range ranges {
-		ranges[i] = [2]int{i * flow.Shards / len(ranges), (i + 1) * flow.Shards / len(ranges)}
-	}
-	return ranges
-}
-
-// restoreDue makes the lists of the pairs that wait for each slice, in the
-// order of their places.
-func (g *Graph) restoreDue(parts [][2]int) {
-	counts := make([][]uint32, len(parts)) // by slices after the oldest
-	each := func(part int, f func(slice uint16, r ref)) {
-		for s := parts[part][0]; s < parts[part][1]; s++ {
-			for local := range g.pairs[s].entries {
-				f(g.pairs[s].entries[local].due-uint16(g.oldest), makeRef(flow.Shard(s), uint32(local)))
-			}
+// setDegrees sets the degrees of restored hosts, of which each must have a link,
+// and returns the number of links that start at them.
+func (hs *hosts) setDegrees(degrees []degree) (links uint64, err error) {
+	for local := range hs.entries {
+		e, d := &hs.entries[local], &degrees[local]
+		if e.pairs, e.out = d.pairs, d.out; d.pairs == 0 {
+			return 0, fmt.Errorf("host %d: no link", local)
 		}
+		links += uint64(d.out)
 	}
-	parallel(len(parts), func(i int) {
-		each(i, func(slice uint16, _ ref) {
-			for int(slice) >= len(counts[i]) {
-				counts[i] = append(counts[i], 0)
-			}
-			counts[i][slice]++
-		})
-	})
-	var sizes []uint32
-	for _, part := range counts {
-		for slice, n := range part {
-			if slice == len(sizes) {
-				sizes = append(sizes, 0)
-			}
-			part[slice] = sizes[slice] // where the part's first goes
-			sizes[slice] += n
-		}
-	}
-	lists := make([][]ref, len(sizes))
-	for slice, n := range sizes {
-		lists[slice] = make([]ref, n)
-	}
-	parallel(len(parts), func(i int) {
-		each(i, func(slice uint16, r ref) {
-			lists[slice][counts[i][slice]] = r
-			counts[i][slice]++
-		})
-	})
-	for slice, list := range lists {
-		if len(list) > 0 {
-			g.due[g.oldest+flow.Slice(slice)] = list
-		}
-	}
+	return links, nil
 }
 
 // insertNew inserts the places from first on, of keys with the given hashes. It

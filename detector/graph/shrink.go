@@ -1,8 +1,6 @@
 package graph
 
 import (
-	"runtime"
-
 	"github.com/flowhound/flowhound/internal/flow"
 	"github.com/flowhound/flowhound/internal/huge"
 )
@@ -37,9 +35,13 @@ func (g *Graph) compact() {
 	g.unlinks++
 	var moved [flow.Shards][]uint32 // by place of a host: its new place
 	parallel(flow.Shards, func(s int) { moved[s] = g.hosts[s].compact(g) })
-	parallel(flow.Shards, func(s int) { g.pairs[s].compact(&moved) })
+	var due [flow.Shards]dealtDue
+	parallel(flow.Shards, func(s int) {
+		g.pairs[s].compact(&moved)
+		due[s] = g.pairs[s].dealDue(g.oldest)
+	})
 	g.due = map[flow.Slice][]ref{}
-	g.restoreDue(shardRanges(runtime.GOMAXPROCS(0)))
+	g.gatherDue(&due)
 }
 
 // compact returns the new place of each host.
