@@ -101,25 +101,25 @@ func (s *Saver) Pairs(to []SavedPair, chunk int) (flow.Shard, []SavedPair) {
 	entries := s.g.pairs[c.shard].entries[c.first:]
 	for i := range entries[:min(savedChunk, len(entries))] {
 		if p := &entries[i]; p.bits&liveBits != 0 {
-			to = append(to, s.pair(c.shard, p))
+			to = append(to, SavedPair{})
+			s.pair(&to[len(to)-1], c.shard, p)
 		}
 	}
 	return c.shard, to
 }
 
-func (s *Saver) pair(shard flow.Shard, p *pair) SavedPair {
-	flows, bytes := p.unpack()
-	saved := SavedPair{
-		Lo: s.number[shard].of(p.lo.local()), HiShard: p.hi.shard(), Hi: s.number[p.hi.shard()].of(p.hi.local()),
-		Live: p.bits & liveBits, Due: wide(s.g.oldest, p.due), Answered: p.bits&answeredBit != 0,
-		Flows: flows, Bytes: bytes, Port: p.port, Proto: p.proto,
-	}
+// pair sets saved, which is zero, to a pair.
+func (s *Saver) pair(saved *SavedPair, shard flow.Shard, p *pair) {
+	saved.Lo = s.number[shard].of(p.lo.local())
+	saved.HiShard, saved.Hi = p.hi.shard(), s.number[p.hi.shard()].of(p.hi.local())
+	saved.Live, saved.Answered = p.bits&liveBits, p.bits&answeredBit != 0
+	saved.Flows, saved.Bytes = p.unpack()
+	saved.Due, saved.Port, saved.Proto = wide(s.g.oldest, p.due), p.port, p.proto
 	for dir := forward; dir <= backward; dir++ {
 		if p.live(dir) {
 			saved.Seen[dir] = wide(s.g.oldest, p.seen[dir])
 		}
 	}
-	return saved
 }
 
 // placeNumbers tells the number of a host among its shard's of its place, by
