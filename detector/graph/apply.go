@@ -72,24 +72,31 @@ func (g *Graph) applyGroup(gen flow.Generation, contacts []flow.Contact, batch [
 }
 
 // prefetchHosts brings what locateAt will read into the cache. Its loops are
-// short, so that the processor runs ahead over many misses at a time.
+// short, so that the processor runs ahead over many misses at a time: the one
+// that reads the keys does nothing else.
 func (g *Graph) prefetchHosts(batch []lookup) {
 	var touched uint32
 	for i := range batch {
 		l := &batch[i]
 		touched += g.hosts[l.lo.Shard].peek(l.hashLo) + g.hosts[l.hi.Shard].peek(l.hashHi)
 	}
+	var keys [2 * group]*flow.Pseudonym
 	for i := range batch {
 		l := &batch[i]
 		lo, hi := &g.hosts[l.lo.Shard], &g.hosts[l.hi.Shard]
 		l.placeLo, l.placeHi = lo.candidate(l.hashLo), hi.candidate(l.hashHi)
-		touched += lo.touch(l.placeLo) + hi.touch(l.placeHi)
+		keys[2*i], keys[2*i+1] = lo.key(l.placeLo), hi.key(l.placeHi)
+	}
+	for _, key := range keys[:2*len(batch)] {
+		touched += uint32(key[0]) + uint32(key[len(key)-1]) // it may lie in two cache lines
 	}
 	g.peeked = touched
 }
 
 // prefetchPairs brings what refresh will read into the cache.
 func (g *Graph) prefetchPairs(batch []lookup) {
+	var room [group]*pair
+	found := room[:0]
 	var touched uint32
 	for i := range batch {
 		if l := &batch[i]; l.known {
@@ -100,8 +107,11 @@ func (g *Graph) prefetchPairs(batch []lookup) {
 		if l := &batch[i]; l.known {
 			ps := &g.pairs[l.lo.Shard]
 			l.place = ps.candidate(l.hash)
-			touched += ps.touch(l.place)
+			found = append(found, ps.at(l.place))
 		}
+	}
+	for _, p := range found {
+		touched += uint32(p.lo) + uint32(p.bits) // it may lie in two cache lines
 	}
 	g.peeked = touched
 }

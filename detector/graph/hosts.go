@@ -55,14 +55,18 @@ func (hs *hosts) find(h uint32, p *flow.Pseudonym) (local uint32, ok bool) {
 	return 0, false
 }
 
-// touch brings the key of an entry, if there is one, into the cache. It may lie
-// in two cache lines.
-func (hs *hosts) touch(local uint32) uint32 {
+// noKey and noPair stand for what is absent.
+var (
+	noKey  flow.Pseudonym
+	noPair pair
+)
+
+// key returns the key at a place, which may be absent.
+func (hs *hosts) key(local uint32) *flow.Pseudonym {
 	if local == absent {
-		return 0
+		return &noKey
 	}
-	key := &hs.entries[local].key
-	return uint32(key[0]) + uint32(key[len(key)-1])
+	return &hs.entries[local].key
 }
 
 // host returns the place of h in the store, creating it if needed. The caller

@@ -105,14 +105,12 @@ func (ps *pairs) holds(local uint32, lo, hi ref) bool {
 	return p.hi == hi && p.lo == lo && p.bits&liveBits != 0
 }
 
-// touch brings an entry, if there is one, into the cache. It may lie in two
-// cache lines.
-func (ps *pairs) touch(local uint32) uint32 {
+// at returns the entry at a place, which may be absent.
+func (ps *pairs) at(local uint32) *pair {
 	if local == absent {
-		return 0
+		return &noPair
 	}
-	p := &ps.entries[local]
-	return uint32(p.lo) + uint32(p.bits)
+	return &ps.entries[local]
 }
 
 // newPair adds a pair without a live direction, which the caller sets at once.
