@@ -241,9 +241,9 @@ func (hs *hosts) renumber(d *delta, s int, lo Vertex) {
 }
 
 // sortLinks sorts links whose sources are below n, dealing them by source
-// first.
+// first: a few to each bucket, but those of one source stay together.
 func sortLinks(links []uint64, n int) []uint64 {
-	const perBucket = 256
+	const perBucket = 8
 	buckets := len(links)/perBucket + 1
 	bucket := func(l uint64) uint64 { return (l >> 32) * uint64(buckets) / uint64(n) }
 	ends := make([]uint32, buckets+1)
@@ -253,13 +253,16 @@ func sortLinks(links []uint64, n int) []uint64 {
 	for i := range buckets {
 		ends[i+1] += ends[i]
 	}
-	begins := slices.Clone(ends)
 	dealt := make([]uint64, len(links))
 	for _, l := range links {
 		b := bucket(l)
 		dealt[ends[b]] = l
 		ends[b]++
 	}
-	parallel(buckets, func(i int) { slices.Sort(dealt[begins[i]:begins[i+1]]) })
+	begin := uint32(0)
+	for _, end := range ends {
+		slices.Sort(dealt[begin:end])
+		begin = end
+	}
 	return dealt
 }
