@@ -227,7 +227,7 @@ func (v *View) lowerBound(k sortKey, lo, hi Vertex) Vertex {
 // renumber gives every host of shard s, which began at vertex lo, its vertex in
 // the next view.
 func (hs *hosts) renumber(d *delta, s int, lo Vertex) {
-	d.renumber.columns(hs.number, hs.number)
+	d.renumber.columns(hs.number, hs.number, new(lookups))
 	if missing := len(hs.entries) - len(hs.number); missing > 0 {
 		hs.number = append(slices.Grow(hs.number, missing), make([]Vertex, missing)...)
 	}

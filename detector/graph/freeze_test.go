@@ -143,7 +143,7 @@ func TestRenumbering(t *testing.T) {
 		for x := range all {
 			all[x] = Vertex(x)
 		}
-		if r.columns(all, all); !slices.Equal(all, number) {
+		if r.columns(all, all, new(lookups)); !slices.Equal(all, number) {
 			t.Fatalf("seed %d: %d vertices, before %v inserted, gone %v: got %d, want %d", seed, n, inserted[3], gone[3], all, number)
 		}
 	}

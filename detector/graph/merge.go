@@ -104,6 +104,7 @@ type rowCursor struct {
 	inserted       []insertion
 	gone           []Vertex
 	removed, added []uint64
+	fetched        lookups
 }
 
 // shard makes the rows of a shard.
@@ -165,7 +166,7 @@ func (m *rowMerge) copyRun(c *rowCursor) {
 		to[i] = start - begin + c.at
 	}
 	cols := m.from.Col[begin:m.from.Start[end]]
-	m.d.renumber.columns(m.to.Col[c.at:][:len(cols)], cols)
+	m.d.renumber.columns(m.to.Col[c.at:][:len(cols)], cols, &c.fetched)
 	c.at += uint32(len(cols))
 	c.y += end - c.x
 	c.x = end
@@ -180,7 +181,7 @@ func (m *rowMerge) mergeRow(c *rowCursor, row []Vertex) {
 	added := takeRow(&c.added, c.y)
 	// What stays goes behind the room for what comes, and moves from there.
 	to := m.to.Col[c.at:][:len(row)-len(removed)+len(added)]
-	m.keep(to[len(added):], row, removed)
+	m.keep(to[len(added):], row, removed, &c.fetched)
 	insert(to, added)
 	c.at += uint32(len(to))
 	c.y++
@@ -198,16 +199,16 @@ func takeRow(links *[]uint64, x Vertex) []uint64 {
 }
 
 // keep renumbers the columns of an old row, less the removed ones.
-func (m *rowMerge) keep(to, row []Vertex, removed []uint64) {
+func (m *rowMerge) keep(to, row []Vertex, removed []uint64, fetched *lookups) {
 	for _, l := range removed {
 		n, ok := slices.BinarySearch(row, Vertex(l))
 		if !ok {
 			panic("BUG: a link went that the last view does not have")
 		}
-		m.d.renumber.columns(to, row[:n])
+		m.d.renumber.columns(to, row[:n], fetched)
 		to, row = to[n:], row[n+1:]
 	}
-	m.d.renumber.columns(to, row)
+	m.d.renumber.columns(to, row, fetched)
 }
 
 // insert merges the added links into the columns behind as much room.

@@ -1,47 +1,36 @@
 package graph
 
-import (
-	"slices"
-
-	"github.com/flowhound/flowhound/internal/flow"
-)
+import "github.com/flowhound/flowhound/internal/flow"
 
 // renumbering tells the vertex in the next view of a vertex of the last one. It
-// has 12 bytes for 128 vertices: every column of every row is looked up, which
-// is half of the work of a view, so that the table must not outgrow a core's
-// caches. Of a graph whose hosts are the same it has no blocks.
+// has a word for 64 vertices: every column of every row is looked up, which is
+// half of the work of a view, so that the table must stay in the caches. Of a
+// graph whose hosts are the same it has no blocks.
 type renumbering struct {
 	blocks  []renumberBlock
 	crowded []crowdedBlock
 }
 
 // blockSize is the number of vertices of a block.
-const blockSize = 1 << 7
+const blockSize = 1 << 6
 
-// renumberBlock covers blockSize vertices of the last view. A change is a byte:
-// the place in the block from which numbers are one more, because a host was
-// inserted there. Of a host that went it is the place after it, with the top
-// bit: numbers are one more below it. Eight changes in two words are 12 bytes
-// where one long word would make 16.
-type renumberBlock struct {
-	// shift is what a vertex has to be added to it before the changes; of a
-	// crowded block it is the place in crowded.
-	shift        uint32
-	lower, upper uint32
-}
+// renumberBlock covers blockSize vertices of the last view. Its upper half is
+// the shift, what a vertex has to be added to it before the changes; of a
+// crowded block it is the place in crowded. Its lower half has a byte for each
+// of up to four changes: what takes the places from which, or below which,
+// numbers are one more to 64 … 127, so that adding it shows them by bit 6.
+// Where a host was inserted, those are the places from its own on; of a host
+// that went, those up to its own.
+type renumberBlock uint64
 
-// crowdedBlock is a block with more changes than a renumberBlock has room for.
-type crowdedBlock struct {
-	shift          uint32
-	inserted, gone []Vertex
-}
+// crowdedBlock has the new numbers of a block with more changes than a
+// renumberBlock has room for.
+type crowdedBlock [blockSize]Vertex
 
 const (
-	eachByte = 0x0101010101010101
-	topBits  = 0x80 * eachByte
-	// noChanges are bytes that add nothing: one more below place 0. Bytes are
-	// used from the lowest one on, so that isCrowded is not otherwise taken.
-	noChanges = topBits
+	eachByte   = 0x01010101
+	maxChanges = 4
+	// isCrowded is a bit that a byte with a change does not have.
 	isCrowded = 0x80
 )
 
@@ -62,7 +51,7 @@ func newRenumbering(n int, gone *[flow.Shards][]Vertex, inserted *[flow.Shards][
 	for i := range r.blocks {
 		first := Vertex(i * blockSize)
 		in, out := takeBlock(&allInserted, first), takeBlock(&allGone, first)
-		r.blocks[i] = r.block(shift, in, out)
+		r.blocks[i] = r.block(shift, first, in, out)
 		shift += uint32(len(in)) - uint32(len(out))
 	}
 	return r
@@ -80,51 +69,76 @@ func takeBlock(list *[]Vertex, first Vertex) []Vertex {
 	return block
 }
 
-func (r *renumbering) block(shift uint32, inserted, gone []Vertex) renumberBlock {
-	if len(inserted)+len(gone) > 8 {
-		r.crowded = append(r.crowded, crowdedBlock{shift, inserted, gone})
-		return renumberBlock{shift: uint32(len(r.crowded) - 1), lower: isCrowded}
+// block returns the block from vertex first on.
+func (r *renumbering) block(shift uint32, first Vertex, inserted, gone []Vertex) renumberBlock {
+	if len(inserted)+len(gone) > maxChanges {
+		r.crowded = append(r.crowded, newCrowdedBlock(first+Vertex(shift), first, inserted, gone))
+		return renumberBlock(len(r.crowded)-1)<<32 | isCrowded
 	}
-	changes, at := uint64(noChanges), 0
+	var changes renumberBlock
 	for _, x := range inserted {
-		changes ^= (0x80 ^ uint64(x%blockSize)) << at
-		at += 8
+		changes = changes<<8 | renumberBlock(blockSize-x%blockSize)
 	}
 	for _, x := range gone {
-		if place := uint64(x%blockSize) + 1; place < blockSize { // or it concerns later blocks only
-			changes ^= place << at
-			at += 8
-			shift--
-		}
+		changes = changes<<8 | renumberBlock(2*blockSize-1-x%blockSize)
+		shift--
 	}
-	return renumberBlock{shift, uint32(changes), uint32(changes >> 32)}
+	return renumberBlock(shift)<<32 | changes
 }
+
+// lookups has room for the blocks of columns that are looked up together. They
+// are fetched before the first column is renumbered: in so short a loop many
+// cache misses are under way at once. Whoever renumbers keeps the room, for
+// most calls are about few columns.
+type lookups [64]renumberBlock
 
 // columns renumbers vertices. A vertex that went, or the one after the last, gets
 // the number of the next one that stays. to may be from.
-func (r *renumbering) columns(to, from []Vertex) {
-	if r.blocks == nil {
+func (r *renumbering) columns(to, from []Vertex, fetched *lookups) {
+	blocks := r.blocks
+	if blocks == nil {
 		copy(to, from)
 		return
 	}
-	blocks, to := r.blocks, to[:len(from)]
-	for i, x := range from {
-		b := &blocks[x/blockSize]
-		changes := uint64(b.upper)<<32 | uint64(b.lower)
-		if changes == isCrowded {
-			to[i] = r.crowded[b.shift].of(x)
-			continue
+	for len(from) > 0 {
+		part := from[:min(len(from), len(fetched))]
+		for i, x := range part {
+			fetched[i] = blocks[x/blockSize]
 		}
-		// All bytes at once: place + 128 keeps its top bit unless the change's
-		// place is greater. The multiplication adds the bytes up.
-		places := uint64(x%blockSize)*eachByte | topBits
-		more := (places - changes&^topBits ^ changes) & topBits >> 7 * eachByte >> 56
-		to[i] = x + Vertex(b.shift) + Vertex(more)
+		renumbered := to[:len(part)]
+		for i, x := range part {
+			if b := fetched[i]; b&isCrowded == 0 {
+				renumbered[i] = b.number(x)
+			} else {
+				renumbered[i] = r.crowded[b>>32][x%blockSize]
+			}
+		}
+		to, from = to[len(part):], from[len(part):]
 	}
 }
 
-func (b *crowdedBlock) of(x Vertex) Vertex {
-	inserted, _ := slices.BinarySearch(b.inserted, x+1)
-	gone, _ := slices.BinarySearch(b.gone, x)
-	return x + Vertex(b.shift) + Vertex(inserted) - Vertex(gone)
+// number returns the new number of a vertex of the block. All changes are
+// compared at once, and the multiplication adds up the bits that show.
+func (b renumberBlock) number(x Vertex) Vertex {
+	more := (uint32(x%blockSize)*eachByte + uint32(b)) & (blockSize * eachByte) / blockSize * eachByte >> 24
+	return x + Vertex(b>>32) + Vertex(more)
+}
+
+// newCrowdedBlock numbers the vertices from first on, of which the first would
+// be next but for the changes.
+func newCrowdedBlock(next, first Vertex, inserted, gone []Vertex) (b crowdedBlock) {
+	for place := range b {
+		x := first + Vertex(place)
+		for len(inserted) > 0 && inserted[0] == x {
+			inserted = inserted[1:]
+			next++
+		}
+		b[place] = next
+		if len(gone) > 0 && gone[0] == x {
+			gone = gone[1:]
+		} else {
+			next++
+		}
+	}
+	return b
 }
