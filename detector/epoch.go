@@ -184,16 +184,17 @@ func (e *epoch) judge(p rank.Params, cfg verdict.Config) error {
 // contrastCores computes the contrast, with the undirected rank to order hosts
 // of equal contrast.
 func (e *epoch) contrastCores(p rank.Params) error {
-	undirected, err := rank.Run(e.view.Undirected(), p)
+	undirected := e.view.Undirected()
+	ranks, err := rank.Run(undirected, p)
 	if err != nil {
 		return err
 	}
 	*p.Memory = rank.Memory{} // the contrast needs the room
-	tie := undirected[0].Client
+	tie := ranks[0].Client
 	for x := range tie {
 		tie[x] *= float64(len(tie))
 	}
-	e.contrast = core.Contrast(e.view, core.Params{Seed: nullSeed, Tie: tie})
+	e.contrast = core.Contrast(undirected, core.Params{Seed: nullSeed, Tie: tie})
 	return nil
 }
 

@@ -274,8 +274,7 @@ func BenchmarkContrast(b *testing.B) {
 			src = append(src, uint32(rng.IntN(n)))
 			dst = append(dst, uint32(float64(n)*math.Pow(rng.Float64(), 3)))
 		}
-		v := graph.FromLinks(n, src, dst)
-		v.Undirected()
+		v := graph.FromLinks(n, src, dst).Undirected()
 		b.Run(fmt.Sprint("hosts=", n), func(b *testing.B) {
 			for b.Loop() {
 				Contrast(v, Params{})

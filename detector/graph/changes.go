@@ -115,13 +115,13 @@ func (g *Graph) collect(old *View) *delta {
 		d.removed = appendLinks(d.removed, gone.dirs, uint64(gone.lo), uint64(gone.hi))
 	}
 	fresh := g.collectTouched(d)
-	parallel(flow.Shards, func(s int) { d.inserted[s], d.gone[s] = g.hosts[s].collect(old, flow.Shard(s)) })
+	inParallel(flow.Shards, func(s int) { d.inserted[s], d.gone[s] = g.hosts[s].collect(old, flow.Shard(s)) })
 	for s := range flow.Shards {
 		hosts := int(old.bounds[s+1]-old.bounds[s]) - len(d.gone[s]) + len(d.inserted[s])
 		d.bounds[s+1] = d.bounds[s] + Vertex(hosts)
 	}
 	d.renumber = newRenumbering(old.Len(), &d.gone, &d.inserted)
-	parallel(flow.Shards, func(s int) { g.hosts[s].renumber(d, s, old.bounds[s]) })
+	inParallel(flow.Shards, func(s int) { g.hosts[s].renumber(d, s, old.bounds[s]) })
 	d.added = g.numberLinks(fresh)
 	g.changes = changes{noted: true}
 	return d
@@ -141,7 +141,7 @@ const touchedStep = 1 << 13
 func (g *Graph) collectTouched(d *delta) (fresh []pairChange) {
 	var mu sync.Mutex // guards fresh and d.removed
 	touched := slices.Collect(slices.Chunk(g.changes.touched, touchedStep))
-	parallel(len(touched), func(i int) {
+	inParallel(len(touched), func(i int) {
 		var came []pairChange
 		var went []uint64
 		for _, r := range touched[i] {
@@ -166,7 +166,7 @@ func (g *Graph) collectTouched(d *delta) (fresh []pairChange) {
 func (g *Graph) numberLinks(fresh []pairChange) (links []uint64) {
 	var mu sync.Mutex // guards links
 	parts := slices.Collect(slices.Chunk(fresh, touchedStep))
-	parallel(len(parts), func(i int) {
+	inParallel(len(parts), func(i int) {
 		var list []uint64
 		for _, c := range parts[i] {
 			list = appendLinks(list, c.dirs, uint64(g.vertex(c.lo)), uint64(g.vertex(c.hi)))

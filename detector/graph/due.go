@@ -56,7 +56,7 @@ func (g *Graph) gatherDue(dealt *[flow.Shards]dealtDue) {
 			g.due[g.oldest+flow.Slice(slice)] = huge.Make[ref](int(size))
 		}
 	}
-	parallel(flow.Shards, func(s int) {
+	inParallel(flow.Shards, func(s int) {
 		places := dealt[s].list
 		for _, run := range dealt[s].runs {
 			to := g.due[g.oldest+flow.Slice(run.slice)][run.to:]

@@ -8,10 +8,9 @@ import (
 	"math/bits"
 	"runtime"
 	"slices"
-	"sync"
-	"sync/atomic"
 
 	"github.com/flowhound/flowhound/internal/flow"
+	"github.com/flowhound/flowhound/internal/parallel"
 )
 
 // Freeze returns the graph as it is now, at the cost of a copy of the last view
@@ -51,17 +50,17 @@ func (g *Graph) Forget() {
 func (g *Graph) freezeAll() *View {
 	g.checkLinks()
 	var order [flow.Shards][]sortKey
-	parallel(flow.Shards, func(s int) { order[s] = g.hosts[s].sorted() })
+	inParallel(flow.Shards, func(s int) { order[s] = g.hosts[s].sorted() })
 	v := &View{graph: g, owned: g.owned, oldest: g.oldest}
 	for s := range g.hosts {
 		v.bounds[s+1] = v.bounds[s] + Vertex(len(order[s]))
 	}
 	n := v.Len()
 	v.keys, v.generations = make([]flow.Pseudonym, n), make([]flow.Generation, n)
-	parallel(flow.Shards, func(s int) { g.hosts[s].enumerate(order[s], v, v.bounds[s]) })
+	inParallel(flow.Shards, func(s int) { g.hosts[s].enumerate(order[s], v, v.bounds[s]) })
 	v.Out = g.rows(v, forward)
 	v.In = g.rows(v, backward)
-	parallel(flow.Shards, func(s int) { g.pairs[s].settle() })
+	inParallel(flow.Shards, func(s int) { g.pairs[s].settle() })
 	g.changes = changes{noted: true}
 	return v
 }
@@ -163,7 +162,7 @@ func (g *Graph) rows(v *View, dir int) Rows {
 	}
 	begin[flow.Shards] = total
 	dealt := make([]uint64, total) // row vertex in the upper half, column in the lower
-	parallel(flow.Shards, func(s int) {
+	inParallel(flow.Shards, func(s int) {
 		at := &next[s]
 		for i := range g.pairs[s].entries {
 			p := &g.pairs[s].entries[i]
@@ -182,7 +181,7 @@ func (g *Graph) rows(v *View, dir int) Rows {
 		}
 	})
 	r := Rows{Start: make([]uint32, v.Len()+1), Col: make([]Vertex, total)}
-	parallel(flow.Shards, func(s int) {
+	inParallel(flow.Shards, func(s int) {
 		r.fill(v.bounds[s], v.bounds[s+1], uint32(begin[s]), dealt[begin[s]:begin[s+1]])
 	})
 	r.Start[v.Len()] = uint32(total)
@@ -192,7 +191,7 @@ func (g *Graph) rows(v *View, dir int) Rows {
 // dealSizes counts the links by the shard of their pair and of their row.
 func (g *Graph) dealSizes(dir int) *[flow.Shards][flow.Shards]int {
 	sizes := new([flow.Shards][flow.Shards]int)
-	parallel(flow.Shards, func(s int) {
+	inParallel(flow.Shards, func(s int) {
 		for i := range g.pairs[s].entries {
 			p := &g.pairs[s].entries[i]
 			if p.live(dir) {
@@ -247,17 +246,8 @@ func sortRow(row []Vertex) {
 	}
 }
 
-// parallel calls f(0) … f(n-1) from as many goroutines as there are processors
-// and returns when all are done.
-func parallel(n int, f func(i int)) {
-	var next atomic.Int64
-	var wait sync.WaitGroup
-	for range min(n, runtime.GOMAXPROCS(0)) {
-		wait.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				f(i)
-			}
-		})
-	}
-	wait.Wait()
+// inParallel calls f(0) … f(n-1) from all processors and returns when all are
+// done.
+func inParallel(n int, f func(i int)) {
+	parallel.For(n, runtime.GOMAXPROCS(0), func(_, i int) { f(i) })
 }

@@ -58,7 +58,7 @@ func rowsOf(n int, lists ...[2][]uint32) Rows {
 	}
 	const step = 1 << 12
 	ends := r.Start[:n] // each start has moved to its row's end
-	parallel((n+step-1)/step, func(i int) {
+	inParallel((n+step-1)/step, func(i int) {
 		begin := uint32(0)
 		if i > 0 {
 			begin = ends[i*step-1]
@@ -121,7 +121,7 @@ func union(a, b Rows, n int) Rows {
 	u := Rows{Start: make([]uint32, n+1)}
 	const step = 1 << 12
 	each := func(f func(x Vertex)) {
-		parallel((n+step-1)/step, func(i int) {
+		inParallel((n+step-1)/step, func(i int) {
 			for x := i * step; x < min(n, (i+1)*step); x++ {
 				f(Vertex(x))
 			}

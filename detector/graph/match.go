@@ -18,7 +18,7 @@ func (v *View) Match(old *View) []Vertex {
 		}
 		return match
 	}
-	parallel(len(v.bounds)-1, func(s int) {
+	inParallel(len(v.bounds)-1, func(s int) {
 		y, end := v.bounds[s], v.bounds[s+1]
 		for x := old.bounds[s]; x < old.bounds[s+1]; x++ {
 			match[x] = None

@@ -24,9 +24,9 @@ func (d *delta) apply(old *View) *View {
 		func() { in.removed = sortLinks(reversed(d.removed), old.Len()) },
 		func() { in.added = sortLinks(reversed(d.added), n) },
 	}
-	parallel(len(prepare), func(i int) { prepare[i]() })
+	inParallel(len(prepare), func(i int) { prepare[i]() })
 	v.Out, v.In = out.to, in.to
-	parallel(flow.Shards, func(i int) {
+	inParallel(flow.Shards, func(i int) {
 		s := flow.Shard(i)
 		d.hosts(old, v, s)
 		out.shard(old, v, s)

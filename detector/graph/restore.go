@@ -196,7 +196,7 @@ func (r *Restorer) Graph() (*Graph, error) {
 	g := r.g
 	var links [flow.Shards]uint64
 	var errs [flow.Shards]error
-	parallel(flow.Shards, func(s int) {
+	inParallel(flow.Shards, func(s int) {
 		for lo := range s + 1 { // a pair's greater host is in no lesser shard
 			r.greater[lo].count(s, r.degrees[s])
 		}

@@ -34,9 +34,9 @@ func (g *Graph) compact() {
 	g.capped = map[ref]*cappedSource{} // built anew when a cap is reached
 	g.unlinks++
 	var moved [flow.Shards][]uint32 // by place of a host: its new place
-	parallel(flow.Shards, func(s int) { moved[s] = g.hosts[s].compact(g) })
+	inParallel(flow.Shards, func(s int) { moved[s] = g.hosts[s].compact(g) })
 	var due [flow.Shards]dealtDue
-	parallel(flow.Shards, func(s int) {
+	inParallel(flow.Shards, func(s int) {
 		g.pairs[s].compact(&moved)
 		due[s] = g.pairs[s].dealDue(g.oldest)
 	})

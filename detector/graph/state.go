@@ -60,7 +60,7 @@ func NewSaver(g *Graph) *Saver {
 		s.hosts = appendStretches(s.hosts, flow.Shard(shard), len(g.hosts[shard].entries))
 		s.pairs = appendStretches(s.pairs, flow.Shard(shard), len(g.pairs[shard].entries))
 	}
-	parallel(flow.Shards, func(shard int) { s.number[shard] = g.hosts[shard].placeNumbers() })
+	inParallel(flow.Shards, func(shard int) { s.number[shard] = g.hosts[shard].placeNumbers() })
 	return s
 }
 

@@ -3,7 +3,6 @@ package graph
 import (
 	"encoding/binary"
 	"sort"
-	"sync"
 
 	"github.com/flowhound/flowhound/internal/flow"
 )
@@ -46,8 +45,7 @@ type View struct {
 	keys        []flow.Pseudonym
 	generations []flow.Generation
 
-	undirectedOnce sync.Once // guards the writing of undirected
-	undirected     *View
+	undirected bool // Out and In are the same rows
 }
 
 // Len returns the number of vertices, foreign ones included.
@@ -126,20 +124,14 @@ func (v *View) Link(x, y Vertex) (Link, bool) {
 }
 
 // Undirected returns the view with every link in both directions; its Out and
-// In are the same rows. An undirected view returns itself. It is made once.
+// In are the same rows. An undirected view returns itself.
 func (v *View) Undirected() *View {
-	v.undirectedOnce.Do(func() {
-		if v.undirected != nil {
-			return
-		}
-		u := &View{
-			graph: v.graph, owned: v.owned, oldest: v.oldest, bounds: v.bounds,
-			keys: v.keys, generations: v.generations,
-		}
-		u.Out = union(v.Out, v.In, v.Len())
-		u.In = u.Out
-		u.undirected = u
-		v.undirected = u
-	})
-	return v.undirected
+	if v.undirected {
+		return v
+	}
+	rows := union(v.Out, v.In, v.Len())
+	return &View{
+		Out: rows, In: rows, undirected: true, graph: v.graph, owned: v.owned, oldest: v.oldest, bounds: v.bounds,
+		keys: v.keys, generations: v.generations,
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"runtime"
 
 	"github.com/flowhound/flowhound/detector/graph"
+	"github.com/flowhound/flowhound/internal/parallel"
 )
 
 // Baseline computes the server rank alone, as a plain pull over the in-rows
@@ -19,7 +20,7 @@ func Baseline(v *graph.View, damping float32, supersteps int, each func()) []flo
 		ranks[x] = 1 / float32(n)
 	}
 	rows := func(f func(lo, hi graph.Vertex)) {
-		parallel((n+step-1)/step, runtime.GOMAXPROCS(0), func(_, i int) {
+		parallel.For((n+step-1)/step, runtime.GOMAXPROCS(0), func(_, i int) {
 			f(graph.Vertex(i*step), graph.Vertex(min(n, (i+1)*step)))
 		})
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/flowhound/flowhound/detector/graph"
 	"github.com/flowhound/flowhound/internal/huge"
+	"github.com/flowhound/flowhound/internal/parallel"
 )
 
 // Bounds of the number of vertices of a tile, as powers of two. The largest is
@@ -44,7 +45,7 @@ func place(rows graph.Rows, tiles []tile, senders, tileBits, workers int, old bi
 		from:  grow(old.from, len(rows.Col)),
 		to:    grow(old.to, len(rows.Col)),
 	}
-	parallel(len(tiles), workers, func(_, i int) {
+	parallel.For(len(tiles), workers, func(_, i int) {
 		t := tiles[i]
 		first := rows.Start[t.lo]
 		begin := b.begin[i*(senders+1):][:senders+1]

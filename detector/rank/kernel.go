@@ -3,10 +3,9 @@ package rank
 import (
 	"encoding/binary"
 	"math"
-	"sync"
-	"sync/atomic"
 
 	"github.com/flowhound/flowhound/detector/graph"
+	"github.com/flowhound/flowhound/internal/parallel"
 )
 
 // kernel holds the vectors of one node and computes supersteps. The numeric
@@ -127,9 +126,9 @@ func (k *vectors[T]) superstep(updates []*update) {
 				continue
 			}
 			if u.scale[which] != 0 {
-				parallel(k.senders, k.workers, func(_, s int) { k.scatter(s, w, which) })
+				parallel.For(k.senders, k.workers, func(_, s int) { k.scatter(s, w, which) })
 			}
-			parallel(len(k.plan.tiles), k.workers, func(worker, i int) {
+			parallel.For(len(k.plan.tiles), k.workers, func(worker, i int) {
 				k.receive(i, w, which, u, (*[1 << maxTileBits]float64)(k.tileSum[worker]))
 			})
 		}
@@ -182,21 +181,6 @@ func (k *vectors[T]) apply(b block, w, which int, u *update, sums []float64) (s 
 		s.dangling += float64(r * float64(1-min(degree, 1)))
 	}
 	return s
-}
-
-// parallel calls f(worker, 0) … f(worker, n-1) from several goroutines and
-// returns when all are done.
-func parallel(n, workers int, f func(worker, i int)) {
-	var next atomic.Int64
-	var wait sync.WaitGroup
-	for worker := range min(n, workers) {
-		wait.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				f(worker, i)
-			}
-		})
-	}
-	wait.Wait()
 }
 
 // sums returns the sums of the owned shards, each added up block by block.

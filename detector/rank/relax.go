@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/flowhound/flowhound/detector/graph"
+	"github.com/flowhound/flowhound/internal/parallel"
 )
 
 // relaxation solves z = b + d·G·z for one of the two ranks by one weight, where z
@@ -136,7 +137,7 @@ func (s *relaxation) sweep() {
 	flows := s.flows()
 	for g := range groups {
 		first, end := g*n/groups, (g+1)*n/groups
-		parallel(end-first, s.workers, func(worker, i int) {
+		parallel.For(end-first, s.workers, func(worker, i int) {
 			s.tallies[first+i] = s.relax(s.plan.tiles[first+i], s.gather(worker, first+i), flows)
 		})
 		ready := s.senders
@@ -229,7 +230,7 @@ func (s *relaxation) set(y graph.Vertex, delta float64) tally {
 
 // each calls f with every tile and adds up the tallies.
 func (s *relaxation) each(f func(worker, i int) tally) {
-	parallel(len(s.tallies), s.workers, func(worker, i int) { s.tallies[i] = f(worker, i) })
+	parallel.For(len(s.tallies), s.workers, func(worker, i int) { s.tallies[i] = f(worker, i) })
 	s.total()
 }
 
@@ -249,7 +250,7 @@ func (t *tally) add(o tally) {
 
 // scatter writes the shares of some sending tiles to the values of their links.
 func (s *relaxation) scatter(first, end int) {
-	parallel(end-first, s.workers, func(_, i int) {
+	parallel.For(end-first, s.workers, func(_, i int) {
 		shares := (*[1 << maxTileBits]float32)(s.shares[(first+i)<<s.plan.tileBits:])
 		scatter(s.bins, first+i, s.senders, len(s.plan.tiles), shares, s.values)
 	})

@@ -7,22 +7,24 @@ import (
 
 	"github.com/flowhound/flowhound/detector/graph"
 	"github.com/flowhound/flowhound/internal/flow"
+	"github.com/flowhound/flowhound/internal/parallel"
 )
 
 // Carry maps rankings of an older view to the hosts of v, for Resume to begin
 // with. Hosts that are new get the average, and so do all hosts of a ranking that
 // has no ranks.
 func Carry(v, old *graph.View, last []Result) []Result {
-	n, match := v.Len(), v.Match(old)
+	const step = 1 << 14
+	n, match, workers := v.Len(), v.Match(old), runtime.GOMAXPROCS(0)
 	average, ratio := 1/float64(n), float64(old.Len())/float64(max(1, n))
 	carry := func(ranks []float64) []float64 {
 		carried := make([]float64, n)
-		chunks(n, func(lo, hi int) {
+		parallel.Ranges(n, step, workers, func(lo, hi int) {
 			for x := range carried[lo:hi] {
 				carried[lo+x] = average
 			}
 		})
-		chunks(len(ranks), func(lo, hi int) {
+		parallel.Ranges(len(ranks), step, workers, func(lo, hi int) {
 			for x, to := range match[lo:hi] {
 				if to != graph.None {
 					carried[to] = ranks[lo+x] * ratio
@@ -36,12 +38,6 @@ func Carry(v, old *graph.View, last []Result) []Result {
 		results[w] = Result{Client: carry(r.Client), Server: carry(r.Server), Hosts: n}
 	}
 	return results
-}
-
-// chunks calls f for ranges that cover 0 ≤ x < n.
-func chunks(n int, f func(lo, hi int)) {
-	const step = 1 << 14
-	parallel((n+step-1)/step, runtime.GOMAXPROCS(0), func(_, i int) { f(i*step, min(n, (i+1)*step)) })
 }
 
 // leaving are the rows over which a rank leaves its vertex.
