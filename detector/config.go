@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/flowhound/flowhound/detector/graph"
 	"github.com/flowhound/flowhound/detector/verdict"
 	"github.com/flowhound/flowhound/internal/flow"
 )
@@ -61,6 +62,10 @@ type Config struct {
 	// a slice ends with more, the oldest slices are forgotten first, and counted;
 	// one slice alone may have more. A link takes about 100 bytes in all.
 	MaxLinks uint64 `yaml:"max_links"`
+	// MaxOutDegree bounds the hosts that one host is seen to contact; default
+	// 1048576, at least 1. Beyond it a fixed pseudo-random choice of its links
+	// stays, the same on every detector, and the others are counted.
+	MaxOutDegree uint32 `yaml:"max_out_degree"`
 
 	// Rebuild sets snapshots aside that cannot be read, instead of refusing to
 	// start, and replays the log.
@@ -81,6 +86,7 @@ func DefaultConfig() Config {
 		FullEvery:      1,
 		SnapshotSlices: 6,
 		Events:         "events.jsonl",
+		MaxOutDegree:   graph.DefaultConfig().MaxOutDegree,
 	}
 }
 
@@ -107,6 +113,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("top_k %d: want 0 to %d", c.TopK, maxTopK)
 	case c.FullEvery < 1 || c.FullEvery > maxWindow:
 		return fmt.Errorf("full_every %d: want 1 to %d", c.FullEvery, maxWindow)
+	case c.MaxOutDegree < 1:
+		return fmt.Errorf("max_out_degree %d: want at least 1", c.MaxOutDegree)
 	case c.SnapshotSlices < 1:
 		return fmt.Errorf("snapshot_slices %d: want at least 1", c.SnapshotSlices)
 	}

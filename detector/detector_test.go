@@ -362,7 +362,7 @@ func TestLifecycle(t *testing.T) {
 		func(c *Config) { c.Slice = 0 }, func(c *Config) { c.Window = c.Slice * 3 / 2 },
 		func(c *Config) { c.Patience = 0 }, func(c *Config) { c.Damping = 1 }, func(c *Config) { c.Tolerance = 0 },
 		func(c *Config) { c.Iterations = -1 }, func(c *Config) { c.SeedLambda = 0 }, func(c *Config) { c.TopK = 101 },
-		func(c *Config) { c.SnapshotSlices = 0 }, func(c *Config) { c.FullEvery = 0 }, func(c *Config) { c.Verdict.Threshold = 0 },
+		func(c *Config) { c.SnapshotSlices = 0 }, func(c *Config) { c.FullEvery = 0 }, func(c *Config) { c.MaxOutDegree = 0 }, func(c *Config) { c.Verdict.Threshold = 0 },
 		func(c *Config) { c.Verdict.MaxSuspects = 0 }, func(c *Config) { c.Verdict.SeedRatio = 0.5 },
 	} {
 		cfg := testConfig()

@@ -249,6 +249,18 @@ func (e *epoch) seconds() time.Duration {
 	return sum
 }
 
+// bytes returns the memory that the epoch holds.
+func (e *epoch) bytes() uint64 {
+	if e.view == nil {
+		return 0
+	}
+	words := len(e.contrast.Score) + len(e.verdict.Scores) + (len(e.contrast.Cap)+len(e.contrast.Core))/2
+	for _, r := range []rank.Result{e.ranks, e.seeded} {
+		words += len(r.Client) + len(r.Server)
+	}
+	return e.view.Bytes() + 8*uint64(words)
+}
+
 // pseudonym returns the printed form of a vertex.
 func (e *epoch) pseudonym(x graph.Vertex) string {
 	return e.view.Host(x).Pseudonym.Text(e.view.Generation(x))

@@ -48,6 +48,7 @@ var (
 	descHosts         = desc("hosts", "Hosts with at least one link in the window.")
 	descLinks         = desc("links", "Directed links in the window.")
 	descGraphBytes    = desc("graph_bytes", "Memory of the graph's store.")
+	descEpochBytes    = desc("epoch_bytes", "Memory of what the last epoch shows: frozen graph, ranks and scores. While the next one is computed there are two, and its scratch.")
 	descExpired       = desc("expired_links_total", "Directed links forgotten because the window moved on.")
 	descSnapshots     = desc("snapshots_total", "Snapshots written.")
 	descSnapshotFails = desc("snapshot_errors_total", "Snapshots that could not be written.")
@@ -86,7 +87,7 @@ func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descPosition, descLag, descLogErrors, descGaps, descBatches, descContacts, descLate, descCommits,
 		descCloses, descConflicts, descBatchDrops, descCtlDrops, descDrops, descPending, descHeld,
-		descCollectors, descIncomplete, descHosts, descLinks, descGraphBytes, descExpired, descSnapshots,
+		descCollectors, descIncomplete, descHosts, descLinks, descGraphBytes, descEpochBytes, descExpired, descSnapshots,
 		descSnapshotFails, descSnapshotBytes, descSnapshotTime, descSnapshotLoad, descEventErrors, descEpochs,
 		descEpochTime, descEpochTook, descSupersteps, descDelta, descFull, descDistance,
 		descBound, descDisagree, descSum, descSeeds, descSuspects, descLeftOut,
@@ -174,6 +175,7 @@ func (m *metrics) collectEpoch(out emitter, e *epoch) {
 		end = float64(m.d.cfg.end(e.slice).UnixMilli()) / 1000
 	}
 	out.gauge(descEpochTime, end)
+	out.gauge(descEpochBytes, float64(e.bytes()))
 	for _, stage := range stages {
 		out.gauge(descEpochTook, e.took[stage].Seconds(), stage)
 	}

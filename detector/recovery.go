@@ -143,7 +143,7 @@ func (d *Detector) loadNewest(ends logEnds) error {
 // outside can guess.
 func (d *Detector) graphConfig() graph.Config {
 	c := graph.DefaultConfig()
-	c.MaxLinks = d.cfg.MaxLinks
+	c.MaxLinks, c.MaxOutDegree = d.cfg.MaxLinks, d.cfg.MaxOutDegree
 	c.Seed = rand.Uint64()
 	return c
 }

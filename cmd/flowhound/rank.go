@@ -171,6 +171,7 @@ sums to 1. BotCloud (François et al. 2011), equations 2 and 3.`,
 	cmd.Flags().IntVar(&p.Iterations, "iterations", 0, "exactly `N` supersteps instead of a tolerance")
 	cmd.Flags().Float64Var(&p.Tolerance, "tolerance", p.Tolerance, "stop when the ranks' L1 change in a superstep is at most `E`")
 	lambda := cmd.Flags().Float64("lambda", 1, "with --seeds: the `share` of W that the seeds get")
+	cmd.Flags().BoolVar(&p.DanglingW, "dangling-w", false, "with --seeds: the rank of hosts without a link to carry it follows W instead of being uniform")
 	order := cmd.Flags().String("order", "id", "`id|rank`: ascending id, or descending server rank")
 	verify := cmd.Flags().Bool("verify", false, "compare with the definition, computed slowly in float64, and fail if ranks differ")
 	output := addOutputFlag(cmd)

@@ -220,6 +220,12 @@ func TestFromLinks(t *testing.T) {
 	if u.Undirected() != u || u.Links() != 6 || v.Len() != 5 {
 		t.Errorf("undirected: got %d links of %d vertices, want 6 of 5", u.Links(), v.Len())
 	}
+	if got := v.Bytes(); got != 4*(2*6+2*3) {
+		t.Errorf("bytes: got %d, want %d", got, 4*(2*6+2*3))
+	}
+	if got := u.Bytes(); got != 4*(6+6) {
+		t.Errorf("bytes of the undirected view: got %d, want %d", got, 4*(6+6))
+	}
 	if x, ok := v.Find(v.Host(3)); x != 3 || !ok {
 		t.Errorf("find vertex 3: got %d %v", x, ok)
 	}

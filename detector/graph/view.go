@@ -3,6 +3,7 @@ package graph
 import (
 	"encoding/binary"
 	"sort"
+	"unsafe"
 
 	"github.com/flowhound/flowhound/internal/flow"
 )
@@ -53,6 +54,19 @@ func (v *View) Len() int { return int(v.bounds[flow.Shards]) }
 
 // Links returns the number of directed links.
 func (v *View) Links() int { return len(v.Out.Col) }
+
+// Bytes returns the memory of the view.
+func (v *View) Bytes() uint64 {
+	bytes := uint64(len(v.keys))*uint64(unsafe.Sizeof(flow.Pseudonym{})) + uint64(len(v.generations))*uint64(unsafe.Sizeof(flow.Generation(0)))
+	rows := []Rows{v.Out, v.In}
+	if v.undirected {
+		rows = rows[:1]
+	}
+	for _, r := range rows {
+		bytes += 4 * uint64(len(r.Start)+len(r.Col))
+	}
+	return bytes
+}
 
 // Oldest returns the oldest slice of the view's window; 0 in a view made from
 // links.
