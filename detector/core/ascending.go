@@ -37,6 +37,13 @@ func newAscending(rows graph.Rows, n int, most uint32, workers int) *ascending {
 	for i, x := range a.hosts {
 		a.degree[i], number[x] = rows.Degree(x), graph.Vertex(i)
 	}
+	a.connect(rows, number, workers)
+	return a
+}
+
+// connect makes the rows of those of the whole graph, given the new numbers of
+// its vertices.
+func (a *ascending) connect(rows graph.Rows, number []graph.Vertex, workers int) {
 	a.rows.Start = huge.Make[uint32](len(a.hosts) + 1)
 	each := func(f func(i int, row []graph.Vertex)) {
 		parallel.Ranges(len(a.hosts), chunk, workers, func(lo, hi int) {
@@ -67,7 +74,6 @@ func newAscending(rows graph.Rows, n int, most uint32, workers int) *ascending {
 		}
 		slices.Sort(own)
 	})
-	return a
 }
 
 // byDegree returns those hosts whose degree is at most most, by degree and then
