@@ -1,6 +1,7 @@
 package detector
 
 import (
+	"runtime"
 	"slices"
 	"time"
 
@@ -189,7 +190,8 @@ func (e *epoch) contrastCores(p rank.Params) error {
 	if err != nil {
 		return err
 	}
-	*p.Memory = rank.Memory{} // the contrast needs the room
+	*p.Memory = rank.Memory{}
+	runtime.GC() // the contrast needs the room
 	tie := ranks[0].Client
 	for x := range tie {
 		tie[x] *= float64(len(tie))

@@ -72,7 +72,7 @@ func Rank(ctx context.Context, c RankConfig) (r RankResult, err error) {
 	m.pairs = uint64(float64(c.Links) / genLinks)
 	m.generator.hosts = uint64(max(c.Hosts/2, (16*c.Hosts-int(m.pairs))/15))
 	for _, step := range []func(context.Context) error{
-		m.build, m.freeze, m.supersteps, m.baseline, m.judge, m.changes, m.judge, m.steady, m.snapshots,
+		m.build, m.freeze, m.supersteps, m.baseline, m.changes, m.judge, m.judge, m.steady, m.snapshots,
 	} {
 		if err := step(ctx); err != nil {
 			return r, fmt.Errorf("testbench rank: %w", err)
@@ -217,6 +217,7 @@ func (m *rankRun) changes(context.Context) error {
 	m.result.FreezeAfterSeconds, m.result.EpochAfterSeconds, m.result.EpochSeconds = median(freezes), median(epochs), median(colds)
 	m.result.FreezeFraction = m.result.FreezeAfterSeconds / m.result.FreezeSeconds
 	m.result.EpochFraction = m.result.EpochAfterSeconds / m.result.EpochSeconds
+	m.ranks, m.result.RankedBytes = nil, peakMemory()
 	return nil
 }
 
@@ -236,8 +237,8 @@ func (m *rankRun) change() {
 	}
 }
 
-// judge measures an epoch from the frozen view to the verdict, with two seeds. As
-// in a detector the epoch before is held until it is done.
+// judge measures an epoch from the frozen view to the verdict, with two seeds. The
+// second time it holds the epoch before, as a detector does for its readers.
 func (m *rankRun) judge(context.Context) error {
 	seeds := []graph.Vertex{0, graph.Vertex(m.view.Len() / 2)}
 	var judged detector.Judgement

@@ -36,11 +36,14 @@ type RankResult struct {
 	SuperstepDoubleSeconds float64 `json:"superstep_double_seconds"`
 	BaselineSeconds        float64 `json:"baseline_superstep_seconds"`
 
-	// The most that the process ever held, with graph, views, ranks and the
-	// generator, per directed link and per host; and the store alone.
+	// The most that the process ever held, per directed link and per host: graph,
+	// a view and an epoch for readers, the next ones and their scratch, and the
+	// generator. RankedBytes is without seeds, contrast, verdict and what readers
+	// have of them; and the store alone.
 	ResidentBytes     uint64  `json:"resident_bytes"`
 	BytesPerLink      float64 `json:"bytes_per_link"`
 	BytesPerHost      float64 `json:"bytes_per_host"`
+	RankedBytes       uint64  `json:"ranked_bytes"`
 	StoreBytesPerLink float64 `json:"store_bytes_per_link"`
 
 	ApplyContactsPerCPU float64 `json:"apply_contacts_per_cpu_s"`
@@ -69,13 +72,18 @@ type RankResult struct {
 
 // resident fills in the memory that the process has needed up to now.
 func (r *RankResult) resident(s graph.Stats) {
+	r.ResidentBytes = peakMemory()
+	r.BytesPerLink = float64(r.ResidentBytes) / float64(s.Links)
+	r.BytesPerHost = float64(r.ResidentBytes) / float64(s.Hosts)
+}
+
+// peakMemory returns the most bytes that the process ever had in memory.
+func peakMemory() uint64 {
 	var u unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
 		panic("BUG: getrusage: " + err.Error())
 	}
-	r.ResidentBytes = uint64(u.Maxrss) << 10
-	r.BytesPerLink = float64(r.ResidentBytes) / float64(s.Links)
-	r.BytesPerHost = float64(r.ResidentBytes) / float64(s.Hosts)
+	return uint64(u.Maxrss) << 10
 }
 
 // paperLinks is the size from which the figures of seconds and bytes are
@@ -108,6 +116,7 @@ func (r RankResult) WriteTable(w io.Writer) error {
 	} else {
 		show("memory, all included, at its peak", memory)
 	}
+	show("… without contrast and verdict", fmt.Sprintf("%.2f GB", float64(r.RankedBytes)/1e9))
 	show("… of the store alone", fmt.Sprintf("%.1f a link", r.StoreBytesPerLink))
 	row("apply contacts, steady state", fmt.Sprintf("%.2f M/CPU-s", r.ApplyContactsPerCPU/1e6), "≥ 3 M/CPU-s", r.ApplyContactsPerCPU >= 3e6)
 	show("… all of them new", fmt.Sprintf("%.2f M/CPU-s", r.BuildContactsPerCPU/1e6))

@@ -59,7 +59,6 @@ func Contrast(v *graph.View, p Params) Result {
 	nulls := make(chan uint32, len(r.Caps)) // descending, as hosts need them
 	go nullCores(rows, n, p.Seed, r.Caps, p.Workers, nulls)
 	r.Null = make([]uint32, len(r.Caps))
-	r.Score, r.Cap, r.Core = make([]float64, n), make([]uint32, n), make([]uint32, n)
 	hosts := newAscending(rows, n, slices.Max(r.Caps), p.Workers)
 	best := make([]contrast, len(hosts.hosts))
 	hosts.descend(r.Caps, func(i int, within []level) {
@@ -71,6 +70,7 @@ func Contrast(v *graph.View, p Params) Result {
 			}
 		}
 	})
+	r.Score, r.Cap, r.Core = make([]float64, n), make([]uint32, n), make([]uint32, n)
 	for i, x := range hosts.hosts {
 		r.Score[x], r.Cap[x], r.Core[x] = best[i].score, best[i].limit, best[i].core
 	}
