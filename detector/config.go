@@ -48,7 +48,7 @@ type Config struct {
 	TopK int `yaml:"top_k"`
 	// FullEvery is how often ranks are computed from nothing, in slices; default
 	// 1, at least 1. In between they start from those of the slice before, which
-	// takes some four fifths of the time. The same on every detector of a ring.
+	// takes some three quarters of the time. The same on every detector of a ring.
 	FullEvery int `yaml:"full_every"`
 	// SnapshotSlices is the least number of slices between two snapshots, which
 	// are taken at slices ranked from nothing; default 6, at least 1. The log must
@@ -60,7 +60,7 @@ type Config struct {
 	Events string `yaml:"events"`
 	// MaxLinks bounds the directed links of the graph; default 0, no bound. When
 	// a slice ends with more, the oldest slices are forgotten first, and counted;
-	// one slice alone may have more. A link takes about 100 bytes in all.
+	// one slice alone may have more. A link takes about 150 bytes in all.
 	MaxLinks uint64 `yaml:"max_links"`
 	// MaxOutDegree bounds the hosts that one host is seen to contact; default
 	// 1048576, at least 1. Beyond it a fixed pseudo-random choice of its links
