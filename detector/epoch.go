@@ -185,19 +185,25 @@ func (e *epoch) judge(p rank.Params, cfg verdict.Config) error {
 // contrastCores computes the contrast, with the undirected rank to order hosts
 // of equal contrast.
 func (e *epoch) contrastCores(p rank.Params) error {
+	release(p.Memory)
 	undirected := e.view.Undirected()
 	ranks, err := rank.Run(undirected, p)
 	if err != nil {
 		return err
 	}
-	*p.Memory = rank.Memory{}
-	runtime.GC() // the contrast needs the room
+	release(p.Memory)
 	tie := ranks[0].Client
 	for x := range tie {
 		tie[x] *= float64(len(tie))
 	}
 	e.contrast = core.Contrast(undirected, core.Params{Seed: nullSeed, Tie: tie})
 	return nil
+}
+
+// release gives the memory of a ranking back: what comes next needs the room.
+func release(m *rank.Memory) {
+	*m = rank.Memory{}
+	runtime.GC()
 }
 
 // scoreBounds are the upper bounds of the score distribution.
