@@ -42,7 +42,7 @@ func (c RankConfig) Validate() error {
 
 // linkBytes is the memory that a link takes at its peak, all included, in a
 // graph of the paper's size.
-const linkBytes = 145
+const linkBytes = 130
 
 // fits reports a size that needs more memory than the machine has: the kernel
 // would kill this process after some minutes, or another.
