@@ -25,14 +25,19 @@ type kernel interface {
 // of the links as long as the view is the same. The zero value is empty. It
 // serves one ranking at a time.
 type Memory struct {
-	view   *graph.View // whose links the bins hold
-	bins   [2]bins
-	single floats[float32]
-	double floats[float64]
-	rest   []float64 // of Resume
+	view *graph.View // whose links the bins and the degrees are of
+	bins [2]bins
+	// degrees count the links by which a rank leaves a vertex, by vertex. A foreign
+	// vertex has 0 here, for its share is made where its rank is.
+	degrees [2][]uint32
+	// Values by link, in the order of the bins; of one rank by one weight at a time.
+	single []float32
+	double []float64
+	shares []float32 // of Resume, by vertex and then up to a whole tile
+	rest   []float64 // of Resume, by vertex
 }
 
-// prepare sorts the links of a view, unless that has been done.
+// prepare sorts and counts the links of a view, unless that has been done.
 func (m *Memory) prepare(v *graph.View, p *plan, workers int) {
 	if m.view == v {
 		return
@@ -40,44 +45,46 @@ func (m *Memory) prepare(v *graph.View, p *plan, workers int) {
 	m.view = nil
 	for which := range m.bins {
 		m.bins[which] = place(leaving(v, 1-which), p.tiles, p.senders(v.Len()), p.tileBits, workers, m.bins[which])
+		m.degrees[which] = count(leaving(v, which), p.tiles, v.Len(), workers, m.degrees[which])
 	}
 	m.view = v
 }
 
-// floats are the arrays whose type is that of the shares.
-type floats[T float32 | float64] struct {
-	// shares is what the neighbours read, rank / degree, by weight, by vertex and
-	// then up to a whole tile.
-	shares [][2][]T
-	values []T // by link, in the order of the bins; of one weight at a time
+// count returns the degrees of the vertices in the tiles, and 0 of others. It
+// overwrites old.
+func count(rows graph.Rows, tiles []tile, n, workers int, old []uint32) []uint32 {
+	degrees := grow(old, n)
+	clear(degrees)
+	parallel.For(len(tiles), workers, func(_, i int) {
+		for x := tiles[i].lo; x < tiles[i].hi; x++ {
+			degrees[x] = rows.Degree(x)
+		}
+	})
+	return degrees
 }
 
-// fit makes room for the links and the vertices of a view.
-func (f *floats[T]) fit(v *graph.View, weights int) {
-	f.values = grow(f.values, max(len(v.In.Col), len(v.Out.Col)))
-	f.shares = append(f.shares, make([][2][]T, max(0, weights-len(f.shares)))...)
-	for w := range f.shares[:weights] {
-		for which, s := range f.shares[w] {
-			s = grow(s, v.Len()+1<<maxTileBits)
-			clear(s) // foreign vertices whose share is never read keep 0
-			f.shares[w][which] = s
-		}
-	}
-}
+// links returns the greatest number of values at a time.
+func (m *Memory) links() int { return max(len(m.bins[server].from), len(m.bins[client].from)) }
 
 // vectors implement kernel. Explicit float64 conversions around products keep
 // compilers for other processors from fusing them with a sum, which would
 // change the last bit.
+//
+// What the neighbours read, rank / degree, is not kept: who sends it computes it
+// again, which takes less time than to write and read it. A foreign vertex has
+// no rank here. The share that another node sent is in its place, and comes out
+// as it is, for it is divided by 1.
 type vectors[T float32 | float64] struct {
-	*floats[T]
 	plan    *plan
 	bins    *[2]bins
+	degrees *[2][]uint32
+	values  []T
 	workers int
-	senders int              // sending tiles
-	starts  [2][]uint32      // of the rows by which a rank leaves a vertex
-	rank    [][2][]float64   // by weight, by vertex; only owned vertices have one
-	tileSum [][]float64      // by worker: a tile's sums of the shares received
-	sumsOf  [][2][]blockSums // by weight, by block
+	senders int                         // sending tiles
+	rank    [][2][]float64              // by weight, by vertex
+	shares  [][1 << maxTileBits]T       // by worker: those that a tile sends
+	tileSum [][1 << maxTileBits]float64 // by worker: a tile's sums of the shares received
+	sumsOf  [][2][]blockSums            // by weight, by block
 }
 
 // blockSums are a block's part of the reductions: the rank that its shares
@@ -86,28 +93,28 @@ type vectors[T float32 | float64] struct {
 type blockSums struct{ mass, dangling, delta float64 }
 
 func newKernel(v *graph.View, p *plan, cfg *Config) kernel {
+	m := cfg.Memory
+	m.prepare(v, p, cfg.Workers)
 	if cfg.Precision == Single {
-		return newVectors(v, p, cfg, &cfg.Memory.single)
+		m.single = grow(m.single, m.links())
+		return newVectors(v, p, cfg, m.single)
 	}
-	return newVectors(v, p, cfg, &cfg.Memory.double)
+	m.double = grow(m.double, m.links())
+	return newVectors(v, p, cfg, m.double)
 }
 
-func newVectors[T float32 | float64](v *graph.View, p *plan, cfg *Config, f *floats[T]) kernel {
+func newVectors[T float32 | float64](v *graph.View, p *plan, cfg *Config, values []T) kernel {
 	k := &vectors[T]{
-		floats: f, plan: p, bins: &cfg.Memory.bins, workers: cfg.Workers, senders: p.senders(v.Len()),
-		starts: [2][]uint32{server: v.Out.Start, client: v.In.Start},
+		plan: p, bins: &cfg.Memory.bins, degrees: &cfg.Memory.degrees, values: values,
+		workers: cfg.Workers, senders: p.senders(v.Len()),
+		rank: make([][2][]float64, len(p.weights)), sumsOf: make([][2][]blockSums, len(p.weights)),
+		shares: make([][1 << maxTileBits]T, cfg.Workers), tileSum: make([][1 << maxTileBits]float64, cfg.Workers),
 	}
-	cfg.Memory.prepare(v, p, k.workers)
-	f.fit(v, len(p.weights))
-	k.rank, k.sumsOf = make([][2][]float64, len(p.weights)), make([][2][]blockSums, len(p.weights))
 	for w := range k.rank {
 		for which := range k.rank[w] {
 			k.rank[w][which] = make([]float64, v.Len())
 			k.sumsOf[w][which] = make([]blockSums, len(p.blocks))
 		}
-	}
-	for range k.workers {
-		k.tileSum = append(k.tileSum, make([]float64, 1<<maxTileBits))
 	}
 	return k
 }
@@ -126,19 +133,28 @@ func (k *vectors[T]) superstep(updates []*update) {
 				continue
 			}
 			if u.scale[which] != 0 {
-				parallel.For(k.senders, k.workers, func(_, s int) { k.scatter(s, w, which) })
+				parallel.For(k.senders, k.workers, func(worker, s int) { k.scatter(s, w, which, &k.shares[worker]) })
 			}
-			parallel.For(len(k.plan.tiles), k.workers, func(worker, i int) {
-				k.receive(i, w, which, u, (*[1 << maxTileBits]float64)(k.tileSum[worker]))
-			})
+			parallel.For(len(k.plan.tiles), k.workers, func(worker, i int) { k.receive(i, w, which, u, &k.tileSum[worker]) })
 		}
 	}
 }
 
-// scatter carries the shares of a sending tile over its links.
-func (k *vectors[T]) scatter(s, w, which int) {
-	shares := (*[1 << maxTileBits]T)(k.shares[w][which][s<<k.plan.tileBits:])
+// scatter makes the shares of a sending tile and carries them over its links.
+func (k *vectors[T]) scatter(s, w, which int, shares *[1 << maxTileBits]T) {
+	lo, hi := s<<k.plan.tileBits, (s+1)<<k.plan.tileBits
+	ranks := k.rank[w][which]
+	ranks = ranks[lo:min(hi, len(ranks))]
+	degrees, out := k.degrees[which][lo:][:len(ranks)], shares[:len(ranks)]
+	for i, r := range ranks {
+		out[i] = share[T](r, degrees[i])
+	}
 	scatter(&k.bins[which], s, k.senders, len(k.plan.tiles), shares, k.values)
+}
+
+// share returns what each neighbour reads of a vertex that has one.
+func share[T float32 | float64](rank float64, degree uint32) T {
+	return T(rank / float64(max(degree, 1)))
 }
 
 // receive makes the new ranks of a tile of what its links carried.
@@ -154,19 +170,14 @@ func (k *vectors[T]) receive(i, w, which int, u *update, sums *[1 << maxTileBits
 	}
 }
 
-// apply makes a block's new ranks and shares of its sums. It has no branch on
-// the degree, which would be mispredicted every other time: a vertex without
-// links gets a share that nobody reads, and a factor of 0 or 1 chooses the sum
-// that its rank goes to.
+// apply makes a block's new ranks of its sums. It has no branch on the degree,
+// which would be mispredicted every other time: a vertex without links gets a
+// share that nobody reads, and a factor of 0 or 1 chooses the sum that its rank
+// goes to.
 func (k *vectors[T]) apply(b block, w, which int, u *update, sums []float64) (s blockSums) {
 	seeds, scale, base := k.plan.weights[w].seed, u.scale[which], u.base[which]
-	ranks, shares := k.rank[w][which][b.lo:b.hi][:len(sums)], k.shares[w][which][b.lo:b.hi][:len(sums)]
-	starts := k.starts[which][b.lo : b.hi+1]
-	begin := starts[0]
-	starts = starts[1:][:len(sums)]
+	ranks, degrees := k.rank[w][which][b.lo:b.hi][:len(sums)], k.degrees[which][b.lo:b.hi][:len(sums)]
 	for i, sum := range sums {
-		degree := int64(starts[i] - begin)
-		begin = starts[i]
 		seed := 0
 		if seeds != nil {
 			x := b.lo + graph.Vertex(i)
@@ -175,9 +186,8 @@ func (k *vectors[T]) apply(b block, w, which int, u *update, sums []float64) (s 
 		r := base[seed] + float64(scale*sum)
 		s.delta += math.Abs(r - ranks[i])
 		ranks[i] = r
-		share := T(r / float64(max(degree, 1)))
-		shares[i] = share
-		s.mass += float64(float64(share) * float64(degree))
+		degree := degrees[i]
+		s.mass += float64(float64(share[T](r, degree)) * float64(degree))
 		s.dangling += float64(r * float64(1-min(degree, 1)))
 	}
 	return s
@@ -220,12 +230,13 @@ func (k *vectors[T]) give(list []graph.Vertex, which int) []byte {
 	width := k.width()
 	b := make([]byte, 0, len(k.rank)*len(list)*width)
 	for w := range k.rank {
-		shares := k.shares[w][which]
+		ranks, degrees := k.rank[w][which], k.degrees[which]
 		for _, x := range list {
+			share := share[T](ranks[x], degrees[x])
 			if width == 4 {
-				b = binary.LittleEndian.AppendUint32(b, math.Float32bits(float32(shares[x])))
+				b = binary.LittleEndian.AppendUint32(b, math.Float32bits(float32(share)))
 			} else {
-				b = binary.LittleEndian.AppendUint64(b, math.Float64bits(float64(shares[x])))
+				b = binary.LittleEndian.AppendUint64(b, math.Float64bits(float64(share)))
 			}
 		}
 	}
@@ -237,12 +248,12 @@ func (k *vectors[T]) give(list []graph.Vertex, which int) []byte {
 func (k *vectors[T]) take(list []graph.Vertex, values []byte, which int) {
 	width := k.width()
 	for w := range k.rank {
-		shares := k.shares[w][which]
+		ranks := k.rank[w][which]
 		for _, x := range list {
 			if width == 4 {
-				shares[x] = T(math.Float32frombits(binary.LittleEndian.Uint32(values)))
+				ranks[x] = float64(math.Float32frombits(binary.LittleEndian.Uint32(values)))
 			} else {
-				shares[x] = T(math.Float64frombits(binary.LittleEndian.Uint64(values)))
+				ranks[x] = math.Float64frombits(binary.LittleEndian.Uint64(values))
 			}
 			values = values[width:]
 		}

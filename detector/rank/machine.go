@@ -135,12 +135,24 @@ func (m *Machine) Results() []Result {
 	results := make([]Result, len(m.rankings))
 	for w, r := range m.rankings {
 		ranks := m.kernel.ranks(w)
+		m.clearForeign(ranks)
 		results[w] = Result{
 			Client: ranks[client], Server: ranks[server],
 			Hosts: m.hosts, Supersteps: r.supersteps, Delta: r.delta,
 		}
 	}
 	return results
+}
+
+// clearForeign takes away the shares that other nodes sent.
+func (m *Machine) clearForeign(ranks [2][]float64) {
+	for s, node := range m.cfg.Owner {
+		if node != m.cfg.Self {
+			lo, hi := m.view.Shard(flow.Shard(s))
+			clear(ranks[server][lo:hi])
+			clear(ranks[client][lo:hi])
+		}
+	}
 }
 
 // advance finishes the round whose messages are all there.

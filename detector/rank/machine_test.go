@@ -137,6 +137,9 @@ func TestRingAgreesWithOneNode(t *testing.T) {
 				for x := range graph.Vertex(r.views[node].Len()) {
 					h := r.views[node].Host(x)
 					if !r.views[node].Owned(h.Shard) {
+						if got.Client[x] != 0 || got.Server[x] != 0 {
+							t.Fatalf("seed %d node %d of %d: foreign vertex %d has %v and %v", seed, node, nodes, x, got.Client[x], got.Server[x])
+						}
 						continue
 					}
 					compared++

@@ -24,19 +24,19 @@ type relaxation struct {
 	bins    *bins
 	workers int
 	senders int
-	starts  []uint32 // of the rows by which the rank leaves a vertex
+	degrees []uint32
 
 	damping, omega float64
 	right          [2]float64 // b of other hosts and of seeds
 	dangles        [2]float64 // d·G's part of the dangling mass that they get
 
 	shares, values []float32
-	rest           []float64   // r, by vertex
-	x              []float64   // by vertex
-	sum            float64     // of x
-	tileSum        [][]float64 // by worker: a tile's sums of the shares received
-	tallies        []tally     // by tile
-	last           tally       // over all tiles, of the last pass
+	rest           []float64                   // r, by vertex
+	x              []float64                   // by vertex
+	sum            float64                     // of x
+	tileSum        [][1 << maxTileBits]float64 // by worker: a tile's sums of the shares received
+	tallies        []tally                     // by tile
+	last           tally                       // over all tiles, of the last pass
 }
 
 // tally is a tile's part of the reductions over a correction.
@@ -65,12 +65,13 @@ func contraction(d float64) float64 { return overRelaxation(d)*(1+d) - 1 }
 func newRelaxation(v *graph.View, p *plan, cfg *Config, w *weight, which int) *relaxation {
 	m, n, d := cfg.Memory, float64(v.Len()), cfg.Damping
 	m.prepare(v, p, cfg.Workers)
-	m.single.fit(v, 1) // the weights have their turns
-	m.rest = grow(m.rest, v.Len())
+	m.single = grow(m.single, m.links()) // the ranks by all weights have their turns
+	m.shares, m.rest = grow(m.shares, v.Len()+1<<maxTileBits), grow(m.rest, v.Len())
 	s := &relaxation{
 		plan: p, weight: w, bins: &m.bins[which], workers: cfg.Workers, senders: p.senders(v.Len()),
-		starts: leaving(v, which).Start, damping: d, omega: overRelaxation(d),
-		shares: m.single.shares[0][which], values: m.single.values, rest: m.rest, tallies: make([]tally, len(p.tiles)),
+		degrees: m.degrees[which], damping: d, omega: overRelaxation(d),
+		shares: m.shares, values: m.single, rest: m.rest,
+		tileSum: make([][1 << maxTileBits]float64, cfg.Workers), tallies: make([]tally, len(p.tiles)),
 	}
 	for seed, part := range w.parts(v.Len()) {
 		s.right[seed] = (1 - d) * part * n
@@ -78,9 +79,6 @@ func newRelaxation(v *graph.View, p *plan, cfg *Config, w *weight, which int) *r
 		if cfg.DanglingW {
 			s.dangles[seed] = d * part
 		}
-	}
-	for range s.workers {
-		s.tileSum = append(s.tileSum, make([]float64, 1<<maxTileBits))
 	}
 	return s
 }
@@ -159,14 +157,11 @@ func (s *relaxation) flows() [2]float64 {
 // keep products from being fused with sums, as in apply.
 func (s *relaxation) relax(t tile, received []float64, flows [2]float64) tally {
 	n := len(received)
-	shares, rest, starts := s.shares[t.lo:][:n], s.rest[t.lo:][:n], s.starts[t.lo:][:n+1]
-	begin := starts[0]
-	starts = starts[1:][:n]
+	shares, rest, degrees := s.shares[t.lo:][:n], s.rest[t.lo:][:n], s.degrees[t.lo:][:n]
 	seeds, d, omega := s.weight.seed, s.damping, s.omega
 	var sum, dangling, moved, lost float64
 	for i, got := range received {
-		degree := int64(starts[i] - begin)
-		begin = starts[i]
+		degree := degrees[i]
 		flow := flows[0]
 		if seeds != nil {
 			y := t.lo + graph.Vertex(i)
@@ -213,16 +208,14 @@ func (s *relaxation) finish(sum float64) {
 	})
 }
 
-func (s *relaxation) degree(y graph.Vertex) int64 { return int64(s.starts[y+1] - s.starts[y]) }
-
 // delta returns δ of a vertex: exactly, as its degree is below 2^29.
 func (s *relaxation) delta(y graph.Vertex) float64 {
-	return float64(float64(s.shares[y]) * float64(max(s.degree(y), 1)))
+	return float64(float64(s.shares[y]) * float64(max(s.degrees[y], 1)))
 }
 
 // set rounds δ of a vertex to a share.
 func (s *relaxation) set(y graph.Vertex, delta float64) tally {
-	degree := s.degree(y)
+	degree := s.degrees[y]
 	s.shares[y] = float32(delta / float64(max(degree, 1)))
 	delta = s.delta(y)
 	return tally{sum: delta, dangling: float64(delta * float64(1-min(degree, 1)))}
@@ -258,7 +251,7 @@ func (s *relaxation) scatter(first, end int) {
 
 // gather returns the sums of the shares that a tile's vertices receive.
 func (s *relaxation) gather(worker, i int) []float64 {
-	sums := (*[1 << maxTileBits]float64)(s.tileSum[worker])
+	sums := &s.tileSum[worker]
 	n := s.plan.tiles[i].hi - s.plan.tiles[i].lo
 	clear(sums[:n])
 	gather(s.bins, i, s.senders, s.values, sums)
