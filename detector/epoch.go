@@ -187,6 +187,7 @@ func (e *epoch) judge(p rank.Params, cfg verdict.Config) error {
 func (e *epoch) contrastCores(p rank.Params) error {
 	release(p.Memory)
 	undirected := e.view.Undirected()
+	p.Undirected = true
 	ranks, err := rank.Run(undirected, p)
 	if err != nil {
 		return err

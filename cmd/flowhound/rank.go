@@ -183,7 +183,7 @@ sums to 1. BotCloud (François et al. 2011), equations 2 and 3.`,
 		if cmd.Flags().Changed("iterations") && p.Iterations < 1 {
 			return fmt.Errorf("--iterations %d: want at least 1", p.Iterations)
 		}
-		p.Weights = []rank.Weight{{Lambda: *lambda}}
+		p.Weights, p.Undirected = []rank.Weight{{Lambda: *lambda}}, f.undirected
 		if err := p.Validate(); err != nil {
 			return err
 		}

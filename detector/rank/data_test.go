@@ -70,9 +70,7 @@ func TestPublishedRanks(t *testing.T) {
 			}
 		}
 		v, reversed := graph.FromLinks(len(want), src, dst), graph.FromLinks(len(want), dst, src)
-		if undirected {
-			v, reversed = v.Undirected(), reversed.Undirected()
-		}
+		p.Undirected = undirected
 		for _, p.Precision = range []Precision{Double, Single} {
 			tolerance := tolerance
 			if p.Precision == Single {

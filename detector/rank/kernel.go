@@ -25,8 +25,9 @@ type kernel interface {
 // of the links as long as the view is the same. The zero value is empty. It
 // serves one ranking at a time.
 type Memory struct {
-	view *graph.View // whose links the bins and the degrees are of
-	bins [2]bins
+	view  *graph.View // whose links the bins and the degrees are of
+	ranks int         // that they are for: 1 if undirected, else 2
+	bins  [2]bins
 	// degrees count the links by which a rank leaves a vertex, by vertex. A foreign
 	// vertex has 0 here, for its share is made where its rank is.
 	degrees [2][]uint32
@@ -39,15 +40,15 @@ type Memory struct {
 
 // prepare sorts and counts the links of a view, unless that has been done.
 func (m *Memory) prepare(v *graph.View, p *plan, workers int) {
-	if m.view == v {
+	if m.view == v && m.ranks == p.ranks {
 		return
 	}
 	m.view = nil
-	for which := range m.bins {
+	for which := range p.ranks {
 		m.bins[which] = place(leaving(v, 1-which), p.tiles, p.senders(v.Len()), p.tileBits, workers, m.bins[which])
 		m.degrees[which] = count(leaving(v, which), p.tiles, v.Len(), workers, m.degrees[which])
 	}
-	m.view = v
+	m.view, m.ranks = v, p.ranks
 }
 
 // count returns the degrees of the vertices in the tiles, and 0 of others. It
@@ -63,17 +64,17 @@ func count(rows graph.Rows, tiles []tile, n, workers int, old []uint32) []uint32
 	return degrees
 }
 
-// links returns the greatest number of values at a time.
-func (m *Memory) links() int { return max(len(m.bins[server].from), len(m.bins[client].from)) }
+// links returns the number of links, which the bins of each rank hold all of.
+func (m *Memory) links() int { return len(m.bins[server].from) }
 
 // vectors implement kernel. Explicit float64 conversions around products keep
 // compilers for other processors from fusing them with a sum, which would
 // change the last bit.
 //
-// What the neighbours read, rank / degree, is not kept: who sends it computes it
-// again, which takes less time than to write and read it. A foreign vertex has
-// no rank here. The share that another node sent is in its place, and comes out
-// as it is, for it is divided by 1.
+// What the neighbours read, rank / degree, is not kept: a division takes no more
+// time than to write and read it. A foreign vertex has no rank here. The share
+// that another node sent is in its place, and comes out as it is, for it is
+// divided by 1.
 type vectors[T float32 | float64] struct {
 	plan    *plan
 	bins    *[2]bins
@@ -81,10 +82,10 @@ type vectors[T float32 | float64] struct {
 	values  []T
 	workers int
 	senders int                         // sending tiles
-	rank    [][2][]float64              // by weight, by vertex
+	rank    [][2][]float64              // by weight, by vertex; one slice if undirected
 	shares  [][1 << maxTileBits]T       // by worker: those that a tile sends
 	tileSum [][1 << maxTileBits]float64 // by worker: a tile's sums of the shares received
-	sumsOf  [][2][]blockSums            // by weight, by block
+	sumsOf  [][2][]blockSums            // by weight, by block; 0 of a rank that is not computed
 }
 
 // blockSums are a block's part of the reductions: the rank that its shares
@@ -112,7 +113,10 @@ func newVectors[T float32 | float64](v *graph.View, p *plan, cfg *Config, values
 	}
 	for w := range k.rank {
 		for which := range k.rank[w] {
-			k.rank[w][which] = make([]float64, v.Len())
+			k.rank[w][which] = k.rank[w][server]
+			if which < p.ranks {
+				k.rank[w][which] = make([]float64, v.Len())
+			}
 			k.sumsOf[w][which] = make([]blockSums, len(p.blocks))
 		}
 	}
@@ -127,7 +131,7 @@ func (k *vectors[T]) ranks(weight int) [2][]float64 { return k.rank[weight] }
 // values for each. In the first superstep, which has scale 0, no share is known
 // and every rank is its base.
 func (k *vectors[T]) superstep(updates []*update) {
-	for which := range k.bins {
+	for which := range k.plan.ranks {
 		for w, u := range updates {
 			if u == nil {
 				continue

@@ -117,10 +117,15 @@ func TestRingAgreesWithOneNode(t *testing.T) {
 		if seed%2 == 0 {
 			p.Weights = append([]Weight{{}}, p.Weights...)
 		}
+		p.Undirected = seed%4 == 3
 		whole := graph.New(graph.DefaultConfig())
 		whole.Apply(1, contacts)
 		v := whole.Freeze()
+		if p.Undirected {
+			v = v.Undirected()
+		}
 		alone := p
+		alone.Undirected = false // both ranks, each for itself
 		alone.Weights = withSeeds(p.Weights, v, seeds)
 		want := mustRunAll(t, v, alone)
 		nodes := []int{1, 2, 3, 5, 8}[seed%5]
@@ -154,6 +159,40 @@ func TestRingAgreesWithOneNode(t *testing.T) {
 			t.Errorf("seed %d: compared %d of %d ranks", seed, compared, len(want)*v.Len())
 		}
 	}
+}
+
+// Nodes that do not agree on whether directions count notice it.
+func TestUndirectedMessages(t *testing.T) {
+	nodes := func(undirected bool) *ring {
+		rng, p := rand.New(rand.NewPCG(8, 1)), DefaultParams()
+		p.Undirected = undirected
+		return newRing(t, rng, 2, randomContacts(rng, 100, 300), p, nil)
+	}
+	r := nodes(true)
+	f := func(m *Message) {
+		t.Helper()
+		if _, err := r.machines[1].Step(Event{m}); err == nil {
+			t.Error("got no error")
+		} else {
+			t.Log(err)
+		}
+	}
+	first := func(r *ring) *Message {
+		ready, err := r.machines[0].Step(Event{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ready.Send[0]
+	}
+	f(first(nodes(false)))
+	m := *first(r)
+	if m.Mirrors[server].Hosts == 0 || m.Mirrors[client].Hosts > 0 {
+		t.Errorf("got %+v, want server ranks alone", m.Mirrors)
+	}
+	m.Round = 1
+	m.Values[server] = make([]byte, 8*len(r.machines[1].plan.receive[server][0]))
+	m.Values[client] = make([]byte, 8)
+	f(&m)
 }
 
 // A message that cannot belong to the ranking is refused with a reason and

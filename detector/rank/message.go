@@ -20,7 +20,7 @@ type Message struct {
 	Mirrors [2]Mirrors
 	// Values are the server and client shares of the sender's hosts that the
 	// receiver mirrors, weight by weight, in canonical order: little-endian
-	// float64 or float32.
+	// float64 or float32. An undirected ranking has no client shares.
 	Values [2][]byte
 }
 

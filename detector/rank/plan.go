@@ -36,6 +36,7 @@ type plan struct {
 	shards   []flow.Shard
 	hosts    [flow.Shards]int
 	weights  []weight
+	ranks    int // to compute by each weight: 2, or 1 if undirected, the server rank
 	limit    int
 	// send[which][node] are the owned vertices that the node mirrors, and
 	// receive[which][node] that node's vertices that are mirrored here.
@@ -43,7 +44,10 @@ type plan struct {
 }
 
 func newPlan(v *graph.View, cfg *Config) plan {
-	p := plan{limit: cfg.limit(), tileBits: tileBitsFor(v.Len())}
+	p := plan{limit: cfg.limit(), tileBits: tileBitsFor(v.Len()), ranks: 2}
+	if cfg.Undirected {
+		p.ranks = 1
+	}
 	for s := range flow.Shards {
 		if cfg.Owner[s] != cfg.Self {
 			continue
@@ -68,6 +72,12 @@ func newPlan(v *graph.View, cfg *Config) plan {
 		p.mirror(v, cfg)
 	}
 	return p
+}
+
+// leaving are the rows over which a rank leaves its vertex. It comes in over those
+// of the other rank.
+func leaving(v *graph.View, which int) graph.Rows {
+	return [2]graph.Rows{server: v.Out, client: v.In}[which]
 }
 
 // senders returns the number of sending tiles of n vertices.
@@ -99,7 +109,8 @@ func (p *plan) mirror(v *graph.View, cfg *Config) {
 		}
 	}
 	last := make([]graph.Vertex, cfg.Nodes) // 1 + the vertex last sent to a node
-	for which, rows := range [2]graph.Rows{server: v.Out, client: v.In} {
+	for which := range p.ranks {
+		rows := leaving(v, which)
 		clear(last)
 		for x := range graph.Vertex(v.Len()) {
 			node := int(nodeOf[x])

@@ -35,8 +35,11 @@ type Params struct {
 	// Weights has a W for each pair of ranks to compute; nil means one, uniform.
 	Weights   []Weight
 	DanglingW bool // dangling mass follows W instead of being uniform
-	Precision Precision
-	Workers   int // goroutines of a superstep; 0 means GOMAXPROCS
+	// Undirected means that directions of links do not count. The client and the
+	// server rank are then the same, and computed once.
+	Undirected bool
+	Precision  Precision
+	Workers    int // goroutines of a superstep; 0 means GOMAXPROCS
 	// Memory, if set, is used again instead of allocating. Rankings of one view
 	// after the other then share the preparation.
 	Memory *Memory
@@ -97,7 +100,7 @@ func (p Params) limit() int {
 // vertices of all nodes; foreign vertices have 0. Multiply by Hosts to get
 // multiples of the average.
 type Result struct {
-	Client, Server []float64 // by vertex of the view
+	Client, Server []float64 // by vertex of the view; one slice if Undirected
 	Hosts          int       // n, over all nodes
 	Supersteps     int
 	Delta          float64 // L1 change of the last superstep, the larger of the two

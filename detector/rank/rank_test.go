@@ -152,6 +152,40 @@ func TestWeightsLeaveNoTrace(t *testing.T) {
 	}
 }
 
+// The one rank of an undirected ranking is both of those that are computed
+// apart, to the last bit, and those of the definition.
+func TestUndirectedRanksAreTheSame(t *testing.T) {
+	for seed := range uint64(3) {
+		rng := rand.New(rand.NewPCG(seed, 7))
+		n := 1 + rng.IntN(3000)
+		src, dst := randomLinks(rng, n, 3*n)
+		v := graph.FromLinks(n, src, dst)
+		u := v.Undirected()
+		all := variants([]graph.Vertex{0, graph.Vertex(rng.IntN(n))})
+		for i := int(seed); i < len(all); i += 3 {
+			p := all[i]
+			p.Memory, p.Undirected = new(Memory), true
+			p.Weights = append(p.Weights, Weight{})
+			once := append(mustRunAll(t, v, p), mustRunAll(t, u, p)...)
+			p.Undirected = false
+			apart := mustRunAll(t, u, p)
+			for w, got := range once {
+				if want := apart[w%len(apart)]; !same(got, want) {
+					t.Fatalf("seed %d variant %d ranking %d: one rank, after %d supersteps, differs from both, after %d",
+						seed, i, w, got.Supersteps, want.Supersteps)
+				}
+				if &got.Client[0] != &got.Server[0] {
+					t.Fatalf("seed %d variant %d ranking %d: client and server rank are two slices", seed, i, w)
+				}
+			}
+			p.Undirected = true
+			if got, want := once[0], Reference(v, p)[0]; Distance(got, want) > 2*p.Tolerance+10*bound(p) {
+				t.Errorf("seed %d variant %d: the error is %g", seed, i, Distance(got, want))
+			}
+		}
+	}
+}
+
 // Reversing all links swaps the two ranks, to the last bit.
 func TestReversalSwapsRanks(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))

@@ -13,6 +13,9 @@ import (
 //
 // and c_i likewise over the reversed links, with D = 1/n, or W if DanglingW.
 func Reference(v *graph.View, p Params) (results []Result) {
+	if p.Undirected {
+		v = v.Undirected()
+	}
 	for _, w := range p.weights() {
 		results = append(results, p.reference(v, w))
 	}

@@ -1,6 +1,7 @@
 package rank
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -38,11 +39,6 @@ func Carry(v, old *graph.View, last []Result) []Result {
 		results[w] = Result{Client: carry(r.Client), Server: carry(r.Server), Hosts: n}
 	}
 	return results
-}
-
-// leaving are the rows over which a rank leaves its vertex.
-func leaving(v *graph.View, which int) graph.Rows {
-	return [2]graph.Rows{server: v.Out, client: v.In}[which]
 }
 
 // Resume ranks a view from ranks that are near, by weight: mostly those of the
@@ -84,6 +80,9 @@ func checkResume(v *graph.View, starts []Result, p Params) error {
 		if !v.Owned(flow.Shard(s)) {
 			return fmt.Errorf("rank: shard %d of the view is another node's", s)
 		}
+	}
+	if p.Undirected {
+		return errors.New("rank: resume an undirected ranking: it always starts from nothing")
 	}
 	if p.Iterations > 0 {
 		return fmt.Errorf("rank: resume for %d iterations: want a tolerance", p.Iterations)

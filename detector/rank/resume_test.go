@@ -154,6 +154,7 @@ func TestResumeRefuses(t *testing.T) {
 	f(start, func(p *Params) { p.Weights = make([]Weight, 2) })
 	f(start, func(p *Params) { p.Weights = []Weight{{Seeds: []graph.Vertex{3}}} })
 	f(start, func(p *Params) { p.Iterations = 4 })
+	f(start, func(p *Params) { p.Undirected = true })
 	f(start, func(p *Params) { p.Damping = 2 })
 	if r, err := Resume(graph.FromLinks(0, nil, nil), make([]Result, 1), DefaultParams()); err != nil || r[0].Hosts != 0 {
 		t.Errorf("empty view: got %+v, %v", r, err)

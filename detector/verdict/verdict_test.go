@@ -72,21 +72,21 @@ func draw(t *testing.T, family botnet.Family, n int, share float64, seed uint64)
 // judge computes ranks and contrast as an epoch does.
 func judge(t *testing.T, v *graph.View, seeds []graph.Vertex, cfg Config) (Input, Verdict) {
 	t.Helper()
-	run := func(v *graph.View, weights ...rank.Weight) []rank.Result {
+	run := func(v *graph.View, undirected bool, weights ...rank.Weight) []rank.Result {
 		p := rank.DefaultParams()
-		p.Weights = weights
+		p.Undirected, p.Weights = undirected, weights
 		r, err := rank.Run(v, p)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return r
 	}
-	results := run(v, rank.Weight{}, rank.Weight{Seeds: seeds, Lambda: 1})
+	results := run(v, false, rank.Weight{}, rank.Weight{Seeds: seeds, Lambda: 1})
 	in := Input{View: v, Client: results[0].Client, Server: results[0].Server, Seeds: seeds}
 	if len(seeds) > 0 {
 		in.SeededClient, in.SeededServer = results[1].Client, results[1].Server
 	}
-	tie := run(v.Undirected())[0].Client
+	tie := run(v, true)[0].Client
 	for x := range tie {
 		tie[x] *= float64(len(tie))
 	}
