@@ -105,8 +105,9 @@ func (e *epoch) explain(x graph.Vertex, limit int, cfg Config) hostJSON {
 		ClientRank: n * e.ranks.Client[x], ServerRank: n * e.ranks.Server[x],
 		ClientShare: verdict.Shares(e.ranks.Client, one)[0], ServerShare: verdict.Shares(e.ranks.Server, one)[0],
 		Core: coreJSON{Core: e.contrast.Core[x], Cap: e.contrast.Cap[x]},
-		Seed: e.isSeed(x), Out: e.view.Out.Degree(x), In: e.view.In.Degree(x),
+		Seed: e.isSeed(x),
 	}
+	h.Out, h.In = e.view.Degrees(x)
 	if i := slices.Index(e.contrast.Caps, h.Core.Cap); i >= 0 {
 		h.Core.Null = e.contrast.Null[i]
 	}
@@ -142,12 +143,10 @@ func (e *epoch) cluster(x graph.Vertex) int {
 
 // peers returns the peers of x, strongest first, without their links.
 func (e *epoch) peers(x graph.Vertex) []peer {
-	all := slices.Concat(e.view.Out.Of(x), e.view.In.Of(x))
-	slices.Sort(all)
-	all = slices.Compact(all)
-	own := e.cluster(x)
-	peers := make([]peer, len(all))
-	for i, y := range all {
+	row, own := e.view.Of(x), e.cluster(x)
+	peers := make([]peer, len(row))
+	for i, p := range row {
+		y := p.Vertex()
 		c := e.cluster(y)
 		peers[i] = peer{vertex: y, Score: e.verdict.Scores[y], Suspect: c > 0, SameGroup: c > 0 && c == own, Seed: e.isSeed(y)}
 	}

@@ -186,9 +186,8 @@ func (e *epoch) judge(p rank.Params, cfg verdict.Config) error {
 // of equal contrast.
 func (e *epoch) contrastCores(p rank.Params) error {
 	release(p.Memory)
-	undirected := e.view.Undirected()
 	p.Undirected = true
-	ranks, err := rank.Run(undirected, p)
+	ranks, err := rank.Run(e.view, p)
 	if err != nil {
 		return err
 	}
@@ -197,7 +196,7 @@ func (e *epoch) contrastCores(p rank.Params) error {
 	for x := range tie {
 		tie[x] *= float64(len(tie))
 	}
-	e.contrast = core.Contrast(undirected, core.Params{Seed: nullSeed, Tie: tie})
+	e.contrast = core.Contrast(e.view, core.Params{Seed: nullSeed, Tie: tie})
 	return nil
 }
 

@@ -45,16 +45,16 @@ func newAscending(rows graph.Rows, n int, most uint32, workers int) *ascending {
 // its vertices.
 func (a *ascending) connect(rows graph.Rows, number []graph.Vertex, workers int) {
 	a.rows.Start = huge.Make[uint32](len(a.hosts) + 1)
-	each := func(f func(i int, row []graph.Vertex)) {
+	each := func(f func(i int, row []graph.Peer)) {
 		parallel.Ranges(len(a.hosts), chunk, workers, func(lo, hi int) {
 			for i := lo; i < hi; i++ {
 				f(i, rows.Of(a.hosts[i]))
 			}
 		})
 	}
-	each(func(i int, row []graph.Vertex) {
-		for _, y := range row {
-			if number[y] != graph.None {
+	each(func(i int, row []graph.Peer) {
+		for _, p := range row {
+			if number[p.Vertex()] != graph.None {
 				a.rows.Start[i+1]++
 			}
 		}
@@ -62,13 +62,13 @@ func (a *ascending) connect(rows graph.Rows, number []graph.Vertex, workers int)
 	for i := range a.hosts {
 		a.rows.Start[i+1] += a.rows.Start[i]
 	}
-	a.rows.Col = huge.Make[graph.Vertex](int(a.rows.Start[len(a.hosts)]))
-	each(func(i int, row []graph.Vertex) {
+	a.rows.Peers = huge.Make[graph.Peer](int(a.rows.Start[len(a.hosts)]))
+	each(func(i int, row []graph.Peer) {
 		own := a.rows.Of(graph.Vertex(i))
 		n := 0
-		for _, y := range row {
-			if number[y] != graph.None {
-				own[n] = number[y]
+		for _, p := range row {
+			if y := number[p.Vertex()]; y != graph.None {
+				own[n] = graph.Peer(y) << 2
 				n++
 			}
 		}

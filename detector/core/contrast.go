@@ -55,7 +55,7 @@ func Contrast(v *graph.View, p Params) Result {
 	if p.Workers <= 0 {
 		p.Workers = runtime.GOMAXPROCS(0)
 	}
-	rows := v.Undirected().Out
+	rows := v.Rows
 	nulls := make(chan uint32, len(r.Caps)) // descending, as hosts need them
 	go nullCores(rows, n, p.Seed, r.Caps, p.Workers, nulls)
 	r.Null = make([]uint32, len(r.Caps))
@@ -107,7 +107,7 @@ func nullCores(rows graph.Rows, n int, seed uint64, caps []uint32, workers int, 
 // rows, but for the few links that would have been loops or doubles: the
 // links' ends are shuffled and paired (configuration model).
 func nullRows(rows graph.Rows, n int, seed uint64) graph.Rows {
-	ends := make([]uint32, 0, len(rows.Col))
+	ends := make([]uint32, 0, len(rows.Peers))
 	for x := range n {
 		for range rows.Degree(graph.Vertex(x)) {
 			ends = append(ends, uint32(x))
@@ -116,7 +116,7 @@ func nullRows(rows graph.Rows, n int, seed uint64) graph.Rows {
 	rng := rand.New(rand.NewPCG(seed, 0x6e756c6c))
 	rng.Shuffle(len(ends), func(i, j int) { ends[i], ends[j] = ends[j], ends[i] })
 	half := len(ends) / 2
-	return graph.NewUndirectedRows(n, ends[:half], ends[half:2*half])
+	return graph.NewRows(n, ends[:half], ends[half:2*half])
 }
 
 // leastLinked returns the least cap at which a link remains, or enough if it is
@@ -124,7 +124,8 @@ func nullRows(rows graph.Rows, n int, seed uint64) graph.Rows {
 func leastLinked(rows graph.Rows, n int, enough uint32) uint32 {
 	least := uint32(math.MaxUint32)
 	for x := range graph.Vertex(n) {
-		for _, y := range rows.Of(x) {
+		for _, p := range rows.Of(x) {
+			y := p.Vertex()
 			if least = min(least, max(rows.Degree(x), rows.Degree(y))); least <= enough {
 				return enough
 			}

@@ -15,7 +15,7 @@ import (
 // in which everybody has k peers within the group.
 func Coreness(v *graph.View) []uint32 {
 	var p peeler
-	return p.peel(v.Undirected().Out, v.Len())
+	return p.peel(v.Rows, v.Len())
 }
 
 // peeler takes vertices away until those that remain have enough peers. It asks
@@ -47,8 +47,8 @@ func (p *peeler) begin(rows graph.Rows, n int) {
 	for x := range p.degree {
 		row := rows.Of(graph.Vertex(x))
 		p.degree[x] = uint32(len(row))
-		if d := len(row); d > 0 && int(row[d-1]) >= n {
-			p.degree[x] = uint32(sort.Search(d, func(i int) bool { return int(row[i]) >= n }))
+		if d := len(row); d > 0 && int(row[d-1].Vertex()) >= n {
+			p.degree[x] = uint32(sort.Search(d, func(i int) bool { return int(row[i].Vertex()) >= n }))
 		}
 		p.remain[x] = graph.Vertex(x)
 	}
@@ -81,7 +81,8 @@ func (p *peeler) strip(rows graph.Rows, k uint32) {
 	for len(p.went) > 0 {
 		x := p.went[len(p.went)-1]
 		p.went = p.went[:len(p.went)-1]
-		for _, y := range rows.Of(x) {
+		for _, q := range rows.Of(x) {
+			y := q.Vertex()
 			if int(y) >= len(degree) {
 				break
 			}

@@ -14,7 +14,7 @@ import (
 // naiveCores says the definition: for k = 1, 2, … take away whoever has fewer
 // than k peers left, again and again; who survives k has core k or more.
 func naiveCores(v *graph.View, in func(x graph.Vertex) bool) []uint32 {
-	u := v.Undirected()
+	u := v.Rows
 	alive := make([]bool, v.Len())
 	for x := range alive {
 		alive[x] = in(graph.Vertex(x))
@@ -25,7 +25,7 @@ func naiveCores(v *graph.View, in func(x graph.Vertex) bool) []uint32 {
 			changed = false
 			for x := range alive {
 				peers := uint32(0)
-				for _, y := range u.Out.Of(graph.Vertex(x)) {
+				for y := range u.Around(graph.Vertex(x)) {
 					if alive[y] {
 						peers++
 					}
@@ -73,17 +73,17 @@ func TestCorenessIsHIndexFixpoint(t *testing.T) {
 		dst = append(dst, uint32(rng.IntN(n)))
 	}
 	v := graph.FromLinks(n, src, dst)
-	u := v.Undirected()
+	u := v.Rows
 	h := make([]uint32, n)
 	for x := range h {
-		h[x] = u.Out.Degree(graph.Vertex(x))
+		h[x] = u.Degree(graph.Vertex(x))
 	}
 	for changed := true; changed; {
 		changed = false
 		next := slices.Clone(h)
 		for x := range next {
 			var values []uint32
-			for _, y := range u.Out.Of(graph.Vertex(x)) {
+			for y := range u.Around(graph.Vertex(x)) {
 				values = append(values, h[y])
 			}
 			slices.SortFunc(values, func(a, b uint32) int { return int(b) - int(a) })
@@ -132,8 +132,8 @@ func TestContrastAgainstDefinition(t *testing.T) {
 			tie[x] = float64(x)
 		}
 		r := Contrast(v, Params{Caps: caps, Seed: 1, Tie: tie, Workers: 2})
-		u := v.Undirected()
-		null := nullRows(u.Out, v.Len(), 1)
+		u := v.Rows
+		null := nullRows(u, v.Len(), 1)
 		nullView := fromRows(null, v.Len())
 		want := make([]float64, v.Len())
 		for i, limit := range caps {
@@ -141,7 +141,7 @@ func TestContrastAgainstDefinition(t *testing.T) {
 			if q != r.Null[i] {
 				t.Fatalf("cap %d: got null %d, want %d", limit, r.Null[i], q)
 			}
-			for x, k := range naiveCores(v, func(x graph.Vertex) bool { return u.Out.Degree(x) <= limit }) {
+			for x, k := range naiveCores(v, func(x graph.Vertex) bool { return u.Degree(x) <= limit }) {
 				if s := float64(k) / float64(r.Null[i]+1); k >= 2 && s > want[x] {
 					want[x] = s
 					if r.Score[x]-1e-3 < s && (r.Cap[x] != limit || r.Core[x] != k) {
@@ -161,7 +161,7 @@ func TestContrastAgainstDefinition(t *testing.T) {
 func fromRows(r graph.Rows, n int) *graph.View {
 	var src, dst []uint32
 	for x := range graph.Vertex(n) {
-		for _, y := range r.Of(x) {
+		for y := range r.Around(x) {
 			src, dst = append(src, uint32(x)), append(dst, uint32(y))
 		}
 	}
@@ -177,22 +177,22 @@ func TestNullKeepsDegrees(t *testing.T) {
 	for range 9000 {
 		src, dst = append(src, uint32(rng.IntN(n))), append(dst, uint32(rng.IntN(n)))
 	}
-	rows := graph.FromLinks(n, src, dst).Undirected().Out
+	rows := graph.FromLinks(n, src, dst).Rows
 	null := nullRows(rows, n, 3)
-	if lost := len(rows.Col) - len(null.Col); lost < 0 || lost > len(rows.Col)/100 {
-		t.Errorf("lost %d of %d link ends", lost, len(rows.Col))
+	if lost := len(rows.Peers) - len(null.Peers); lost < 0 || lost > len(rows.Peers)/100 {
+		t.Errorf("lost %d of %d link ends", lost, len(rows.Peers))
 	}
 	for x := range graph.Vertex(n) {
 		if null.Degree(x) > rows.Degree(x) {
 			t.Fatalf("vertex %d: got degree %d, want at most %d", x, null.Degree(x), rows.Degree(x))
 		}
-		for _, y := range null.Of(x) {
-			if !null.Has(y, x) || x == y {
+		for y := range null.Around(x) {
+			if _, ok := null.Peer(y, x); !ok || x == y {
 				t.Fatalf("link %d – %d of the null graph is one-way or a loop", x, y)
 			}
 		}
 	}
-	if !slices.Equal(null.Col, nullRows(rows, n, 3).Col) || slices.Equal(null.Col, nullRows(rows, n, 4).Col) {
+	if !slices.Equal(null.Peers, nullRows(rows, n, 3).Peers) || slices.Equal(null.Peers, nullRows(rows, n, 4).Peers) {
 		t.Error("the null graph does not follow its seed")
 	}
 }
@@ -207,7 +207,7 @@ func TestShrinking(t *testing.T) {
 			src = append(src, uint32(rng.IntN(n)))
 			dst = append(dst, uint32(float64(n)*math.Pow(rng.Float64(), 2)))
 		}
-		rows := graph.FromLinks(n, src, dst).Undirected().Out
+		rows := graph.FromLinks(n, src, dst).Rows
 		s := newShrinking(rows, n)
 		for n > 0 {
 			n -= min(n, 1+rng.IntN(1+n/4))
@@ -274,7 +274,7 @@ func BenchmarkContrast(b *testing.B) {
 			src = append(src, uint32(rng.IntN(n)))
 			dst = append(dst, uint32(float64(n)*math.Pow(rng.Float64(), 3)))
 		}
-		v := graph.FromLinks(n, src, dst).Undirected()
+		v := graph.FromLinks(n, src, dst)
 		b.Run(fmt.Sprint("hosts=", n), func(b *testing.B) {
 			for b.Loop() {
 				Contrast(v, Params{})

@@ -33,7 +33,8 @@ func newShrinking(rows graph.Rows, n int) *shrinking {
 	s.counts = make([]uint32, most+1)
 	for x := range s.level {
 		own := &s.level[x]
-		for _, y := range s.neighbours(graph.Vertex(x)) {
+		for _, p := range s.neighbours(graph.Vertex(x)) {
+			y := p.Vertex()
 			if s.level[y].core >= own.core {
 				own.support++
 			}
@@ -43,10 +44,10 @@ func newShrinking(rows graph.Rows, n int) *shrinking {
 }
 
 // neighbours returns those of the vertices that there are.
-func (s *shrinking) neighbours(x graph.Vertex) []graph.Vertex {
+func (s *shrinking) neighbours(x graph.Vertex) []graph.Peer {
 	row := s.rows.Of(x)
 	n := len(row)
-	for n > 0 && int(row[n-1]) >= len(s.level) {
+	for n > 0 && int(row[n-1].Vertex()) >= len(s.level) {
 		n--
 	}
 	return row[:n]
@@ -71,7 +72,8 @@ func (s *shrinking) to(n int) {
 func (s *shrinking) set(x graph.Vertex, to level) {
 	from := s.level[x].core
 	s.level[x] = to
-	for _, y := range s.neighbours(x) {
+	for _, p := range s.neighbours(x) {
+		y := p.Vertex()
 		if l := &s.level[y]; to.core < l.core && l.core <= from {
 			l.support--
 			if l.support == l.core-1 {
@@ -86,7 +88,8 @@ func (s *shrinking) lower(x graph.Vertex) (l level) {
 	most := s.level[x].core
 	counts := s.counts[:most+1]
 	clear(counts)
-	for _, y := range s.neighbours(x) {
+	for _, p := range s.neighbours(x) {
+		y := p.Vertex()
 		counts[min(most, s.level[y].core)]++
 	}
 	for l.core = most; l.core > 0; l.core-- {

@@ -68,11 +68,12 @@ func (p *pair) settle() {
 	p.bits = p.bits&^(frozenBits|touchedBit) | p.bits&liveBits<<frozenShift
 }
 
-// delta is how the next view differs from the last one. Links are source<<32 |
-// destination, in any order.
+// delta is how the next view differs from the last one. A peer whose directions
+// change is removed and added.
 type delta struct {
-	removed  []uint64 // by vertices of the last view
+	removed  []uint64 // peers in their rows, in any order, by vertices of the last view
 	added    []uint64 // by vertices of the next one
+	links    uint64   // of the next view
 	renumber renumbering
 	inserted [flow.Shards][]insertion
 	gone     [flow.Shards][]Vertex   // vertices of the last view whose hosts went
@@ -109,10 +110,10 @@ func (g *Graph) collect(old *View) *delta {
 	if !g.changes.noted {
 		return nil
 	}
-	g.checkLinks()
-	d := &delta{oldest: g.oldest}
+	g.checkSize()
+	d := &delta{oldest: g.oldest, links: g.stats.Links}
 	for _, gone := range g.changes.gone {
-		d.removed = appendLinks(d.removed, gone.dirs, uint64(gone.lo), uint64(gone.hi))
+		d.removed = appendPeers(d.removed, gone.lo, gone.hi, gone.dirs)
 	}
 	fresh := g.collectTouched(d)
 	inParallel(flow.Shards, func(s int) { d.inserted[s], d.gone[s] = g.hosts[s].collect(old, flow.Shard(s)) })
@@ -122,12 +123,12 @@ func (g *Graph) collect(old *View) *delta {
 	}
 	d.renumber = newRenumbering(old.Len(), &d.gone, &d.inserted)
 	inParallel(flow.Shards, func(s int) { g.hosts[s].renumber(d, s, old.bounds[s]) })
-	d.added = g.numberLinks(fresh)
+	d.added = g.numberPeers(fresh)
 	g.changes = changes{noted: true}
 	return d
 }
 
-// pairChange is a pair whose directions dirs are new.
+// pairChange is a pair whose directions are new or others than before.
 type pairChange struct {
 	lo, hi ref
 	dirs   uint8
@@ -136,8 +137,8 @@ type pairChange struct {
 // touchedStep is the number of pairs that one goroutine looks at at a time.
 const touchedStep = 1 << 13
 
-// collectTouched adds the removed links of the touched pairs to d and returns
-// the new ones, whose hosts may have no vertex yet.
+// collectTouched adds what the last view had of the touched pairs to d.removed
+// and returns what they have become, whose hosts may have no vertex yet.
 func (g *Graph) collectTouched(d *delta) (fresh []pairChange) {
 	var mu sync.Mutex // guards fresh and d.removed
 	touched := slices.Collect(slices.Chunk(g.changes.touched, touchedStep))
@@ -147,13 +148,16 @@ func (g *Graph) collectTouched(d *delta) (fresh []pairChange) {
 		for _, r := range touched[i] {
 			p := g.pairEntry(r)
 			live, frozen := p.bits&liveBits, p.bits&frozenBits>>frozenShift
-			if dirs := live &^ frozen; dirs != 0 {
-				came = append(came, pairChange{p.lo, p.hi, dirs})
-			}
-			if dirs := frozen &^ live; dirs != 0 {
-				went = appendLinks(went, dirs, uint64(g.vertex(p.lo)), uint64(g.vertex(p.hi)))
-			}
 			p.settle()
+			if live == frozen {
+				continue
+			}
+			if live != 0 {
+				came = append(came, pairChange{p.lo, p.hi, live})
+			}
+			if frozen != 0 {
+				went = appendPeers(went, g.vertex(p.lo), g.vertex(p.hi), frozen)
+			}
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -162,30 +166,26 @@ func (g *Graph) collectTouched(d *delta) (fresh []pairChange) {
 	return fresh
 }
 
-// numberLinks returns the links of pairs by their hosts' new vertices.
-func (g *Graph) numberLinks(fresh []pairChange) (links []uint64) {
-	var mu sync.Mutex // guards links
+// numberPeers returns the peers that pairs are to each other, by their new
+// vertices.
+func (g *Graph) numberPeers(fresh []pairChange) (peers []uint64) {
+	var mu sync.Mutex // guards peers
 	parts := slices.Collect(slices.Chunk(fresh, touchedStep))
 	inParallel(len(parts), func(i int) {
 		var list []uint64
 		for _, c := range parts[i] {
-			list = appendLinks(list, c.dirs, uint64(g.vertex(c.lo)), uint64(g.vertex(c.hi)))
+			list = appendPeers(list, g.vertex(c.lo), g.vertex(c.hi), c.dirs)
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		links = append(links, list...)
+		peers = append(peers, list...)
 	})
-	return links
+	return peers
 }
 
-func appendLinks(to []uint64, dirs uint8, lo, hi uint64) []uint64 {
-	if dirs&(1<<forward) != 0 {
-		to = append(to, lo<<32|hi)
-	}
-	if dirs&(1<<backward) != 0 {
-		to = append(to, hi<<32|lo)
-	}
-	return to
+// appendPeers appends what two hosts are to each other.
+func appendPeers(to []uint64, lo, hi Vertex, dirs uint8) []uint64 {
+	return append(to, inRow(lo, newPeer(hi, dirs)), inRow(hi, newPeer(lo, reversed(dirs))))
 }
 
 // collect returns the hosts of a shard that came and the vertices of those that
@@ -227,7 +227,7 @@ func (v *View) lowerBound(k sortKey, lo, hi Vertex) Vertex {
 // renumber gives every host of shard s, which began at vertex lo, its vertex in
 // the next view.
 func (hs *hosts) renumber(d *delta, s int, lo Vertex) {
-	d.renumber.columns(hs.number, hs.number, new(lookups))
+	d.renumber.vertices(hs.number)
 	if missing := len(hs.entries) - len(hs.number); missing > 0 {
 		hs.number = append(slices.Grow(hs.number, missing), make([]Vertex, missing)...)
 	}
@@ -240,23 +240,23 @@ func (hs *hosts) renumber(d *delta, s int, lo Vertex) {
 	}
 }
 
-// sortLinks sorts links whose sources are below n, dealing them by source
-// first: a few to each bucket, but those of one source stay together.
-func sortLinks(links []uint64, n int) []uint64 {
+// sortPeers sorts peers in rows below n, dealing them by row first: a few to each
+// bucket, but those of one row stay together.
+func sortPeers(peers []uint64, n int) []uint64 {
 	const perBucket = 8
-	buckets := len(links)/perBucket + 1
-	bucket := func(l uint64) uint64 { return (l >> 32) * uint64(buckets) / uint64(n) }
+	buckets := len(peers)/perBucket + 1
+	bucket := func(p uint64) uint64 { return (p >> 32) * uint64(buckets) / uint64(n) }
 	ends := make([]uint32, buckets+1)
-	for _, l := range links {
-		ends[bucket(l)+1]++
+	for _, p := range peers {
+		ends[bucket(p)+1]++
 	}
 	for i := range buckets {
 		ends[i+1] += ends[i]
 	}
-	dealt := make([]uint64, len(links))
-	for _, l := range links {
-		b := bucket(l)
-		dealt[ends[b]] = l
+	dealt := make([]uint64, len(peers))
+	for _, p := range peers {
+		b := bucket(p)
+		dealt[ends[b]] = p
 		ends[b]++
 	}
 	begin := uint32(0)

@@ -48,26 +48,26 @@ func (g *Graph) Forget() {
 
 // freezeAll makes a view from nothing, and changes are noted from then on.
 func (g *Graph) freezeAll() *View {
-	g.checkLinks()
+	g.checkSize()
 	var order [flow.Shards][]sortKey
 	inParallel(flow.Shards, func(s int) { order[s] = g.hosts[s].sorted() })
-	v := &View{graph: g, owned: g.owned, oldest: g.oldest}
+	v := &View{graph: g, owned: g.owned, oldest: g.oldest, links: int(g.stats.Links)}
 	for s := range g.hosts {
 		v.bounds[s+1] = v.bounds[s] + Vertex(len(order[s]))
 	}
 	n := v.Len()
 	v.keys, v.generations = make([]flow.Pseudonym, n), make([]flow.Generation, n)
 	inParallel(flow.Shards, func(s int) { g.hosts[s].enumerate(order[s], v, v.bounds[s]) })
-	v.Out = g.rows(v, forward)
-	v.In = g.rows(v, backward)
+	v.Rows = g.rows(v)
 	inParallel(flow.Shards, func(s int) { g.pairs[s].settle() })
 	g.changes = changes{noted: true}
 	return v
 }
 
-func (g *Graph) checkLinks() {
-	if g.stats.Links > math.MaxUint32 {
-		panic(fmt.Sprintf("BUG: freeze %d links: a view numbers them in 32 bits", g.stats.Links))
+// checkSize holds the graph against what a view can number.
+func (g *Graph) checkSize() {
+	if g.stats.Hosts > maxVertices || g.stats.Pairs > math.MaxUint32/2 {
+		panic(fmt.Sprintf("BUG: freeze %d hosts, %d pairs: more than a view can number", g.stats.Hosts, g.stats.Pairs))
 	}
 }
 
@@ -145,11 +145,10 @@ func (hs *hosts) enumerate(order []sortKey, v *View, base Vertex) {
 	}
 }
 
-// rows builds the out-rows (dir = forward) or in-rows (backward). Links are
-// first dealt to the shards of their row, so that each shard's part of the
-// work fits a cache.
-func (g *Graph) rows(v *View, dir int) Rows {
-	next := g.dealSizes(dir) // [shard of the pair][shard of the row]
+// rows builds the rows. Peers are first dealt to the shards of their rows, so
+// that each shard's part of the work fits a cache.
+func (g *Graph) rows(v *View) Rows {
+	next := g.dealSizes() // [shard of the pair][shard of the row]
 	total := 0
 	var begin [flow.Shards + 1]int
 	for row := range flow.Shards {
@@ -161,26 +160,24 @@ func (g *Graph) rows(v *View, dir int) Rows {
 		}
 	}
 	begin[flow.Shards] = total
-	dealt := make([]uint64, total) // row vertex in the upper half, column in the lower
+	dealt := make([]uint64, total) // row vertex in the upper half, peer in the lower
 	inParallel(flow.Shards, func(s int) {
 		at := &next[s]
 		for i := range g.pairs[s].entries {
 			p := &g.pairs[s].entries[i]
-			if p.bits&liveBits == 0 {
+			dirs := p.bits & liveBits
+			if dirs == 0 {
 				continue
 			}
-			lo, hi := uint64(g.vertex(p.lo)), uint64(g.vertex(p.hi))
-			if p.live(dir) { // the row is lo's
-				dealt[at[s]] = lo<<32 | hi
-				at[s]++
-			}
-			if p.live(1 - dir) {
-				dealt[at[p.hi.shard()]] = hi<<32 | lo
-				at[p.hi.shard()]++
-			}
+			lo, hi := g.vertex(p.lo), g.vertex(p.hi)
+			dealt[at[s]] = inRow(lo, newPeer(hi, dirs))
+			at[s]++
+			row := p.hi.shard()
+			dealt[at[row]] = inRow(hi, newPeer(lo, reversed(dirs)))
+			at[row]++
 		}
 	})
-	r := Rows{Start: make([]uint32, v.Len()+1), Col: make([]Vertex, total)}
+	r := newRows(v.Len(), total)
 	inParallel(flow.Shards, func(s int) {
 		r.fill(v.bounds[s], v.bounds[s+1], uint32(begin[s]), dealt[begin[s]:begin[s+1]])
 	})
@@ -188,16 +185,20 @@ func (g *Graph) rows(v *View, dir int) Rows {
 	return r
 }
 
-// dealSizes counts the links by the shard of their pair and of their row.
-func (g *Graph) dealSizes(dir int) *[flow.Shards][flow.Shards]int {
+// inRow returns a peer with the vertex in whose row it is, in the upper half.
+func inRow(x Vertex, p Peer) uint64 { return uint64(x)<<32 | uint64(p) }
+
+func newRows(n, peers int) Rows {
+	return Rows{Start: make([]uint32, n+1), Peers: make([]Peer, peers)}
+}
+
+// dealSizes counts the peers by the shard of their pair and of their row.
+func (g *Graph) dealSizes() *[flow.Shards][flow.Shards]int {
 	sizes := new([flow.Shards][flow.Shards]int)
 	inParallel(flow.Shards, func(s int) {
 		for i := range g.pairs[s].entries {
-			p := &g.pairs[s].entries[i]
-			if p.live(dir) {
+			if p := &g.pairs[s].entries[i]; p.bits&liveBits != 0 {
 				sizes[s][s]++
-			}
-			if p.live(1 - dir) {
 				sizes[s][p.hi.shard()]++
 			}
 		}
@@ -205,7 +206,7 @@ func (g *Graph) dealSizes(dir int) *[flow.Shards][flow.Shards]int {
 	return sizes
 }
 
-// fill makes the rows lo ≤ x < hi, which begin at link first, of their links in
+// fill makes the rows lo ≤ x < hi, which begin at place first, of their peers in
 // any order.
 func (r *Rows) fill(lo, hi Vertex, first uint32, dealt []uint64) {
 	start := r.Start[lo:hi]
@@ -219,19 +220,19 @@ func (r *Rows) fill(lo, hi Vertex, first uint32, dealt []uint64) {
 	}
 	for _, d := range dealt {
 		i := Vertex(d>>32) - lo
-		r.Col[start[i]] = Vertex(d)
+		r.Peers[start[i]] = Peer(d)
 		start[i]++
 	}
 	at = first
 	for i, end := range start { // each start has moved to its row's end
-		sortRow(r.Col[at:end])
+		sortRow(r.Peers[at:end])
 		start[i] = at
 		at = end
 	}
 }
 
 // sortRow sorts a row; most have a handful of entries.
-func sortRow(row []Vertex) {
+func sortRow(row []Peer) {
 	if len(row) > 16 {
 		slices.Sort(row)
 		return

@@ -11,9 +11,8 @@ import (
 
 // sameRows compares two views' hosts and rows bit for bit.
 func sameRows(a, b *View) bool {
-	same := func(a, b Rows) bool { return slices.Equal(a.Start, b.Start) && slices.Equal(a.Col, b.Col) }
-	return a.bounds == b.bounds && a.oldest == b.oldest && slices.Equal(a.keys, b.keys) &&
-		slices.Equal(a.generations, b.generations) && same(a.Out, b.Out) && same(a.In, b.In)
+	return a.bounds == b.bounds && a.oldest == b.oldest && a.links == b.links && slices.Equal(a.keys, b.keys) &&
+		slices.Equal(a.generations, b.generations) && slices.Equal(a.Start, b.Start) && slices.Equal(a.Peers, b.Peers)
 }
 
 // A view made of the last one and the changes since is the view made from
@@ -48,7 +47,7 @@ func TestFreezeChangesIsFreezeFromNothing(t *testing.T) {
 				g.Apply(9, randomContacts(rng, hosts, 20, oldest))
 			}
 			old := g.base
-			keys, cols := slices.Clone(old.keys), slices.Clone(old.In.Col)
+			keys, peers := slices.Clone(old.keys), slices.Clone(old.Peers)
 			got := g.freezeChanges()
 			if got == nil {
 				g.Freeze() // more than 1024 changes in a small graph
@@ -60,7 +59,7 @@ func TestFreezeChangesIsFreezeFromNothing(t *testing.T) {
 				t.Fatalf("seed %d round %d: got %d hosts, %d links, want %d and %d as from nothing", seed, round,
 					got.Len(), got.Links(), want.Len(), want.Links())
 			}
-			if !slices.Equal(keys, old.keys) || !slices.Equal(cols, old.In.Col) {
+			if !slices.Equal(keys, old.keys) || !slices.Equal(peers, old.Peers) {
 				t.Fatalf("seed %d round %d: the last view changed", seed, round)
 			}
 		}
@@ -108,8 +107,8 @@ func TestApplyWhileFreezing(t *testing.T) {
 	})
 	for range 20 {
 		v := g.Freeze()
-		if v.Out.Start[v.Len()] != uint32(v.Links()) || len(v.In.Col) != v.Links() {
-			t.Fatal("a view's rows do not end at its links")
+		if v.Start[v.Len()] != uint32(len(v.Peers)) || v.Links() < len(v.Peers)/2 || v.Links() > len(v.Peers) {
+			t.Fatal("a view's rows do not end at its peers")
 		}
 	}
 	wait.Wait()
@@ -143,8 +142,19 @@ func TestRenumbering(t *testing.T) {
 		for x := range all {
 			all[x] = Vertex(x)
 		}
-		if r.columns(all, all, new(lookups)); !slices.Equal(all, number) {
+		peers := make([]Peer, n+1)
+		for x := range peers {
+			peers[x] = newPeer(Vertex(x), uint8(x%4))
+		}
+		r.peers(peers, peers)
+		r.vertices(all)
+		if !slices.Equal(all, number) {
 			t.Fatalf("seed %d: %d vertices, before %v inserted, gone %v: got %d, want %d", seed, n, inserted[3], gone[3], all, number)
+		}
+		for x, p := range peers {
+			if p != newPeer(number[x], uint8(x%4)) {
+				t.Fatalf("seed %d: peer %d became %d with directions %b, want %d with %b", seed, x, p.Vertex(), p&peerDirs, number[x], x%4)
+			}
 		}
 	}
 }

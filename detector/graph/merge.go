@@ -8,46 +8,27 @@ import (
 )
 
 // apply returns the view that differs from old by d. It is one pass over old:
-// runs of rows that did not change are copied with their columns renumbered.
+// runs of rows that did not change are copied with their peers renumbered.
 func (d *delta) apply(old *View) *View {
 	n := int(d.bounds[flow.Shards])
-	v := &View{graph: old.graph, owned: old.owned, oldest: d.oldest, bounds: d.bounds}
-	out, in := rowMerge{d: d, from: old.Out}, rowMerge{d: d, from: old.In}
-	links := old.Links() - len(d.removed) + len(d.added)
+	v := &View{graph: old.graph, owned: old.owned, oldest: d.oldest, bounds: d.bounds, links: int(d.links)}
+	m := rowMerge{renumber: &d.renumber, from: old.Rows}
 	prepare := []func(){ // fresh memory is cleared, which takes its time too
-		func() { out.to = newRows(n, links) },
-		func() { in.to = newRows(n, links) },
+		func() { m.to = newRows(n, len(old.Peers)-len(d.removed)+len(d.added)) },
+		func() { m.removed = sortPeers(d.removed, old.Len()) },
+		func() { m.added = sortPeers(d.added, n) },
 		func() { v.keys = make([]flow.Pseudonym, n) },
 		func() { v.generations = make([]flow.Generation, n) },
-		func() { out.removed = sortLinks(d.removed, old.Len()) },
-		func() { out.added = sortLinks(d.added, n) },
-		func() { in.removed = sortLinks(reversed(d.removed), old.Len()) },
-		func() { in.added = sortLinks(reversed(d.added), n) },
 	}
 	inParallel(len(prepare), func(i int) { prepare[i]() })
-	v.Out, v.In = out.to, in.to
+	v.Rows = m.to
 	inParallel(flow.Shards, func(i int) {
 		s := flow.Shard(i)
 		d.hosts(old, v, s)
-		out.shard(old, v, s)
-		in.shard(old, v, s)
+		m.shard(d, old, v, s)
 	})
-	total := uint32(len(v.Out.Col))
-	v.Out.Start[n], v.In.Start[n] = total, total
+	v.Start[n] = uint32(len(v.Peers))
 	return v
-}
-
-func newRows(n, links int) Rows {
-	return Rows{Start: make([]uint32, n+1), Col: make([]Vertex, links)}
-}
-
-// reversed returns the links in the other direction.
-func reversed(links []uint64) []uint64 {
-	back := make([]uint64, len(links))
-	for i, l := range links {
-		back[i] = l<<32 | l>>32
-	}
-	return back
 }
 
 // hosts copies a shard's hosts.
@@ -79,43 +60,42 @@ func (d *delta) hosts(old, v *View, s flow.Shard) {
 	}
 }
 
-// rowMerge makes the next view's out-rows or in-rows.
+// rowMerge makes the next view's rows.
 type rowMerge struct {
-	d              *delta
+	renumber       *renumbering
 	from, to       Rows
-	removed, added []uint64 // row<<32 | column, ascending
+	removed, added []uint64 // peers in their rows, ascending
 }
 
-// linksOf returns those of sorted links whose rows are lo ≤ x < hi, and how
+// peersOf returns those of sorted peers whose rows are lo ≤ x < hi, and how
 // many are before.
-func linksOf(links []uint64, lo, hi Vertex) (part []uint64, before int) {
+func peersOf(peers []uint64, lo, hi Vertex) (part []uint64, before int) {
 	find := func(x Vertex) int {
-		return sort.Search(len(links), func(i int) bool { return links[i]>>32 >= uint64(x) })
+		return sort.Search(len(peers), func(i int) bool { return peers[i]>>32 >= uint64(x) })
 	}
 	before = find(lo)
-	return links[before:find(hi)], before
+	return peers[before:find(hi)], before
 }
 
 // rowCursor is how far the rows of a shard are: x in the last view, y in the
-// next one, at its columns.
+// next one, at its peers.
 type rowCursor struct {
 	x, hi, y       Vertex
 	at             uint32
 	inserted       []insertion
 	gone           []Vertex
 	removed, added []uint64
-	fetched        lookups
 }
 
 // shard makes the rows of a shard.
-func (m *rowMerge) shard(old, v *View, s flow.Shard) {
+func (m *rowMerge) shard(d *delta, old, v *View, s flow.Shard) {
 	var c rowCursor
 	c.x, c.hi = old.Shard(s)
 	lo, end := v.Shard(s)
-	c.y, c.inserted, c.gone = lo, m.d.inserted[s], m.d.gone[s]
+	c.y, c.inserted, c.gone = lo, d.inserted[s], d.gone[s]
 	var removed, added int
-	c.removed, removed = linksOf(m.removed, c.x, c.hi)
-	c.added, added = linksOf(m.added, lo, end)
+	c.removed, removed = peersOf(m.removed, c.x, c.hi)
+	c.added, added = peersOf(m.added, lo, end)
 	c.at = m.from.Start[c.x] - uint32(removed) + uint32(added)
 	for c.x < c.hi || len(c.inserted) > 0 {
 		m.copyRun(&c)
@@ -137,7 +117,7 @@ func (m *rowMerge) shard(old, v *View, s flow.Shard) {
 		}
 	}
 	if len(c.removed)+len(c.added) > 0 || c.y != end {
-		panic("BUG: a change of links has no row")
+		panic("BUG: a change has no row")
 	}
 }
 
@@ -165,59 +145,59 @@ func (m *rowMerge) copyRun(c *rowCursor) {
 	for i, start := range starts {
 		to[i] = start - begin + c.at
 	}
-	cols := m.from.Col[begin:m.from.Start[end]]
-	m.d.renumber.columns(m.to.Col[c.at:][:len(cols)], cols, &c.fetched)
-	c.at += uint32(len(cols))
+	peers := m.from.Peers[begin:m.from.Start[end]]
+	m.renumber.peers(m.to.Peers[c.at:][:len(peers)], peers)
+	c.at += uint32(len(peers))
 	c.y += end - c.x
 	c.x = end
 }
 
-// mergeRow makes row y of the columns of an old row, less the removed and plus
-// the added ones. Rows that change are often long, so whatever stays is
+// mergeRow makes row y of the peers of an old row, less the removed and plus the
+// added ones. Rows that change are often long, so whatever stays is
 // renumbered and moved in runs.
-func (m *rowMerge) mergeRow(c *rowCursor, row []Vertex) {
+func (m *rowMerge) mergeRow(c *rowCursor, row []Peer) {
 	m.to.Start[c.y] = c.at
 	removed := takeRow(&c.removed, c.x-1) // the row is the one before c.x
 	added := takeRow(&c.added, c.y)
 	// What stays goes behind the room for what comes, and moves from there.
-	to := m.to.Col[c.at:][:len(row)-len(removed)+len(added)]
-	m.keep(to[len(added):], row, removed, &c.fetched)
+	to := m.to.Peers[c.at:][:len(row)-len(removed)+len(added)]
+	m.keep(to[len(added):], row, removed)
 	insert(to, added)
 	c.at += uint32(len(to))
 	c.y++
 }
 
-// takeRow takes the links of row x, if any, off the front of a list.
-func takeRow(links *[]uint64, x Vertex) []uint64 {
+// takeRow takes the peers of row x, if any, off the front of a list.
+func takeRow(peers *[]uint64, x Vertex) []uint64 {
 	n := 0
-	for n < len(*links) && (*links)[n]>>32 == uint64(x) {
+	for n < len(*peers) && (*peers)[n]>>32 == uint64(x) {
 		n++
 	}
-	row := (*links)[:n]
-	*links = (*links)[n:]
+	row := (*peers)[:n]
+	*peers = (*peers)[n:]
 	return row
 }
 
-// keep renumbers the columns of an old row, less the removed ones.
-func (m *rowMerge) keep(to, row []Vertex, removed []uint64, fetched *lookups) {
-	for _, l := range removed {
-		n, ok := slices.BinarySearch(row, Vertex(l))
+// keep renumbers the peers of an old row, less the removed ones.
+func (m *rowMerge) keep(to, row []Peer, removed []uint64) {
+	for _, p := range removed {
+		n, ok := slices.BinarySearch(row, Peer(p))
 		if !ok {
-			panic("BUG: a link went that the last view does not have")
+			panic("BUG: a peer went that the last view does not have")
 		}
-		m.d.renumber.columns(to, row[:n], fetched)
+		m.renumber.peers(to, row[:n])
 		to, row = to[n:], row[n+1:]
 	}
-	m.d.renumber.columns(to, row, fetched)
+	m.renumber.peers(to, row)
 }
 
-// insert merges the added links into the columns behind as much room.
-func insert(to []Vertex, added []uint64) {
-	for i, l := range added {
+// insert merges the added peers into those behind as much room.
+func insert(to []Peer, added []uint64) {
+	for i, p := range added {
 		stay := to[len(added)-i:]
-		n, _ := slices.BinarySearch(stay, Vertex(l))
+		n, _ := slices.BinarySearch(stay, Peer(p))
 		copy(to, stay[:n])
-		to[n] = Vertex(l)
+		to[n] = Peer(p)
 		to = to[n+1:]
 	}
 }

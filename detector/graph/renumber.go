@@ -1,37 +1,46 @@
 package graph
 
-import "github.com/flowhound/flowhound/internal/flow"
+import (
+	"math/bits"
+
+	"github.com/flowhound/flowhound/internal/flow"
+)
 
 // renumbering tells the vertex in the next view of a vertex of the last one. It
-// has a word for 64 vertices: every column of every row is looked up, which is
-// half of the work of a view, so that the table must stay in the caches. Of a
-// graph whose hosts are the same it has no blocks.
+// has a word for a block of vertices: every peer in every row is looked up, which
+// is half of the work of a view, so that the table must fit a core's cache. The
+// fewer hosts came and went, the larger the blocks are. Of a graph whose hosts are
+// the same it has none.
 type renumbering struct {
-	blocks  []renumberBlock
-	crowded []crowdedBlock
+	blockBits uint // a block has 1<<blockBits vertices
+	blocks    []renumberBlock
+	crowded   []Vertex // the new numbers of whole blocks, see renumberBlock
 }
 
-// blockSize is the number of vertices of a block.
-const blockSize = 1 << 6
+// minBlockBits and maxBlockBits bound the size of a block. The largest has a
+// table of 256 KiB for 16 million vertices.
+const (
+	minBlockBits = 4
+	maxBlockBits = 9
+)
 
-// renumberBlock covers blockSize vertices of the last view. Its upper half is
-// the shift, what a vertex has to be added to it before the changes; of a
-// crowded block it is the place in crowded. Its lower half has a byte for each
-// of up to four changes: what takes the places from which, or below which,
-// numbers are one more to 64 … 127, so that adding it shows them by bit 6.
-// Where a host was inserted, those are the places from its own on; of a host
-// that went, those up to its own.
+// renumberBlock covers a block of vertices of the last view. Its upper 30 bits are
+// the shift, what a vertex has to be added to it before the changes, as vertices
+// have no more bits. Its lower 33 bits are three lanes, each for a change: what
+// takes the places from which, or below which, numbers are one more to 512 … 1023,
+// so that adding it shows them by bit 9 of the lane. Where a host was inserted,
+// those are the places from its own on; of a host that went, those up to its own.
+// A block with more changes is crowded: its new numbers stand in a table, in which
+// the shift counts blocks.
 type renumberBlock uint64
 
-// crowdedBlock has the new numbers of a block with more changes than a
-// renumberBlock has room for.
-type crowdedBlock [blockSize]Vertex
-
 const (
-	eachByte   = 0x01010101
-	maxChanges = 4
-	// isCrowded is a bit that a byte with a change does not have.
-	isCrowded = 0x80
+	laneBits   = 11
+	maxChanges = 3
+	everyLane  = 1 | 1<<laneBits | 1<<(2*laneBits)
+	half       = 1 << maxBlockBits // of what a lane can show
+	isCrowded  = 1 << (maxChanges * laneBits)
+	shiftStart = maxChanges*laneBits + 1
 )
 
 // newRenumbering makes the table of a view of n vertices. The lists ascend.
@@ -43,25 +52,31 @@ func newRenumbering(n int, gone *[flow.Shards][]Vertex, inserted *[flow.Shards][
 			allInserted = append(allInserted, inserted[s][i].at)
 		}
 	}
-	if len(allGone)+len(allInserted) == 0 {
+	changes := len(allGone) + len(allInserted)
+	if changes == 0 {
 		return r
 	}
-	r.blocks = make([]renumberBlock, n/blockSize+1)
-	shift := uint32(0)
+	// Half a change in the mean leaves two blocks of a thousand crowded.
+	r.blockBits = uint(min(maxBlockBits, max(minBlockBits, bits.Len(uint(n/2/changes))-1)))
+	r.blocks = make([]renumberBlock, n>>r.blockBits+1)
+	shift := Vertex(0)
 	for i := range r.blocks {
-		first := Vertex(i * blockSize)
-		in, out := takeBlock(&allInserted, first), takeBlock(&allGone, first)
+		first := Vertex(i << r.blockBits)
+		in, out := r.takeBlock(&allInserted, first), r.takeBlock(&allGone, first)
 		r.blocks[i] = r.block(shift, first, in, out)
-		shift += uint32(len(in)) - uint32(len(out))
+		shift += Vertex(len(in)) - Vertex(len(out))
 	}
 	return r
 }
 
+// place returns the place of a vertex in its block.
+func (r *renumbering) place(x Vertex) Vertex { return x & (1<<r.blockBits - 1) }
+
 // takeBlock takes what belongs to the block from vertex first on off the front
 // of an ascending list.
-func takeBlock(list *[]Vertex, first Vertex) []Vertex {
+func (r *renumbering) takeBlock(list *[]Vertex, first Vertex) []Vertex {
 	n := 0
-	for n < len(*list) && (*list)[n]-first < blockSize {
+	for n < len(*list) && ((*list)[n]-first)>>r.blockBits == 0 {
 		n++
 	}
 	block := (*list)[:n]
@@ -70,75 +85,80 @@ func takeBlock(list *[]Vertex, first Vertex) []Vertex {
 }
 
 // block returns the block from vertex first on.
-func (r *renumbering) block(shift uint32, first Vertex, inserted, gone []Vertex) renumberBlock {
+func (r *renumbering) block(shift, first Vertex, inserted, gone []Vertex) (b renumberBlock) {
 	if len(inserted)+len(gone) > maxChanges {
-		r.crowded = append(r.crowded, newCrowdedBlock(first+Vertex(shift), first, inserted, gone))
-		return renumberBlock(len(r.crowded)-1)<<32 | isCrowded
+		b = renumberBlock(len(r.crowded)>>r.blockBits)<<shiftStart | isCrowded
+		r.appendCrowded(first+shift, first, inserted, gone)
+		return b
 	}
-	var changes renumberBlock
 	for _, x := range inserted {
-		changes = changes<<8 | renumberBlock(blockSize-x%blockSize)
+		b = b<<laneBits | renumberBlock(half-r.place(x))
 	}
 	for _, x := range gone {
-		changes = changes<<8 | renumberBlock(2*blockSize-1-x%blockSize)
+		b = b<<laneBits | renumberBlock(2*half-1-r.place(x))
 		shift--
 	}
-	return renumberBlock(shift)<<32 | changes
+	return renumberBlock(shift)<<shiftStart | b
 }
 
-// lookups has room for the blocks of columns that are looked up together. They
-// are fetched before the first column is renumbered: in so short a loop many
-// cache misses are under way at once. Whoever renumbers keeps the room, for
-// most calls are about few columns.
-type lookups [64]renumberBlock
-
-// columns renumbers vertices. A vertex that went, or the one after the last, gets
-// the number of the next one that stays. to may be from.
-func (r *renumbering) columns(to, from []Vertex, fetched *lookups) {
-	blocks := r.blocks
-	if blocks == nil {
+// peers renumbers peers. One that went, or the one after the last, gets the
+// number of the next one that stays.
+func (r *renumbering) peers(to, from []Peer) {
+	if r.blocks == nil {
 		copy(to, from)
 		return
 	}
-	for len(from) > 0 {
-		part := from[:min(len(from), len(fetched))]
-		for i, x := range part {
-			fetched[i] = blocks[x/blockSize]
+	blocks, shift, mask := r.blocks, (peerShift+r.blockBits)%32, Vertex(1)<<r.blockBits-1
+	to = to[:len(from)]
+	for i, p := range from {
+		b := blocks[p>>shift]
+		if b&isCrowded != 0 {
+			to[i] = newPeer(r.number(b, p.Vertex()), uint8(p&peerDirs))
+			continue
 		}
-		renumbered := to[:len(part)]
-		for i, x := range part {
-			if b := fetched[i]; b&isCrowded == 0 {
-				renumbered[i] = b.number(x)
-			} else {
-				renumbered[i] = r.crowded[b>>32][x%blockSize]
-			}
-		}
-		to, from = to[len(part):], from[len(part):]
+		to[i] = p + Peer(b.shift(p.Vertex()&mask))<<peerShift
 	}
 }
 
-// number returns the new number of a vertex of the block. All changes are
-// compared at once, and the multiplication adds up the bits that show.
-func (b renumberBlock) number(x Vertex) Vertex {
-	more := (uint32(x%blockSize)*eachByte + uint32(b)) & (blockSize * eachByte) / blockSize * eachByte >> 24
-	return x + Vertex(b>>32) + Vertex(more)
+// vertices renumbers vertices in place.
+func (r *renumbering) vertices(list []Vertex) {
+	if r.blocks == nil {
+		return
+	}
+	for i, x := range list {
+		list[i] = r.number(r.blocks[x>>r.blockBits], x)
+	}
 }
 
-// newCrowdedBlock numbers the vertices from first on, of which the first would
-// be next but for the changes.
-func newCrowdedBlock(next, first Vertex, inserted, gone []Vertex) (b crowdedBlock) {
-	for place := range b {
-		x := first + Vertex(place)
+// number returns the new number of a vertex of block b.
+func (r *renumbering) number(b renumberBlock, x Vertex) Vertex {
+	if b&isCrowded != 0 {
+		return r.crowded[Vertex(b>>shiftStart)<<r.blockBits+r.place(x)]
+	}
+	return (x + b.shift(r.place(x))) & (maxVertices - 1)
+}
+
+// shift returns what has to be added to the vertex at a place of the block, in 30
+// bits. All changes are compared at once, and the second multiplication adds up
+// the bits that show.
+func (b renumberBlock) shift(place Vertex) Vertex {
+	shown := (renumberBlock(place)*everyLane + b) >> maxBlockBits & everyLane
+	return Vertex(b>>shiftStart) + Vertex(shown*everyLane>>(2*laneBits)&maxChanges)
+}
+
+// appendCrowded numbers the vertices from first on, of which the first would be
+// next but for the changes.
+func (r *renumbering) appendCrowded(next, first Vertex, inserted, gone []Vertex) {
+	for x := first; x-first < 1<<r.blockBits; x++ {
 		for len(inserted) > 0 && inserted[0] == x {
 			inserted = inserted[1:]
 			next++
 		}
-		b[place] = next
+		r.crowded = append(r.crowded, next)
 		if len(gone) > 0 && gone[0] == x {
 			gone = gone[1:]
 		} else {
 			next++
 		}
 	}
-	return b
 }

@@ -11,33 +11,14 @@ import (
 // Vertex is a host's number in one view: its place in canonical order.
 type Vertex uint32
 
-// Rows is a compressed sparse matrix: Col[Start[v]:Start[v+1]] are the
-// neighbours of v in ascending order, without duplicates. len(Start) = N+1.
-type Rows struct {
-	Start []uint32
-	Col   []Vertex
-}
-
-// Of returns the neighbours of v. The slice belongs to the rows.
-func (r Rows) Of(v Vertex) []Vertex { return r.Col[r.Start[v]:r.Start[v+1]] }
-
-// Degree returns the number of neighbours of v.
-func (r Rows) Degree(v Vertex) uint32 { return r.Start[v+1] - r.Start[v] }
-
-// Has reports whether w is a neighbour of v.
-func (r Rows) Has(v, w Vertex) bool {
-	row := r.Of(v)
-	i := sort.Search(len(row), func(i int) bool { return row[i] >= w })
-	return i < len(row) && row[i] == w
-}
-
 // View is a graph frozen at one moment: immutable, safe for concurrent use.
 // Its vertices are the hosts with at least one live link, ordered by shard and
 // then by pseudonym. The rows of a foreign vertex (of a shard that this node
 // does not own) hold its links with owned vertices only.
 type View struct {
-	Out, In Rows
+	Rows
 
+	links  int    // directed ones
 	graph  *Graph // nil if made from links
 	owned  [flow.Shards]bool
 	oldest flow.Slice
@@ -45,27 +26,19 @@ type View struct {
 	// keys and generations are by vertex; nil if made from links.
 	keys        []flow.Pseudonym
 	generations []flow.Generation
-
-	undirected bool // Out and In are the same rows
 }
 
 // Len returns the number of vertices, foreign ones included.
 func (v *View) Len() int { return int(v.bounds[flow.Shards]) }
 
 // Links returns the number of directed links.
-func (v *View) Links() int { return len(v.Out.Col) }
+func (v *View) Links() int { return v.links }
 
 // Bytes returns the memory of the view.
 func (v *View) Bytes() uint64 {
-	bytes := uint64(len(v.keys))*uint64(unsafe.Sizeof(flow.Pseudonym{})) + uint64(len(v.generations))*uint64(unsafe.Sizeof(flow.Generation(0)))
-	rows := []Rows{v.Out, v.In}
-	if v.undirected {
-		rows = rows[:1]
-	}
-	for _, r := range rows {
-		bytes += 4 * uint64(len(r.Start)+len(r.Col))
-	}
-	return bytes
+	return uint64(len(v.keys))*uint64(unsafe.Sizeof(flow.Pseudonym{})) +
+		uint64(len(v.generations))*uint64(unsafe.Sizeof(flow.Generation(0))) +
+		4*uint64(len(v.Start)+len(v.Peers))
 }
 
 // Oldest returns the oldest slice of the view's window; 0 in a view made from
@@ -134,18 +107,17 @@ func (v *View) Link(x, y Vertex) (Link, bool) {
 	if v.graph != nil {
 		return v.graph.Link(v.Host(x), v.Host(y))
 	}
-	return Link{Mutual: v.Out.Has(y, x)}, v.Out.Has(x, y)
+	p, _ := v.Peer(x, y)
+	return Link{Mutual: p.Has(In)}, p.Has(Out)
 }
 
-// Undirected returns the view with every link in both directions; its Out and
-// In are the same rows. An undirected view returns itself.
+// Undirected returns the view with every link in both directions.
 func (v *View) Undirected() *View {
-	if v.undirected {
-		return v
+	u := *v
+	u.links = len(v.Peers)
+	u.Peers = make([]Peer, len(v.Peers))
+	for i, p := range v.Peers {
+		u.Peers[i] = p | peerDirs
 	}
-	rows := union(v.Out, v.In, v.Len())
-	return &View{
-		Out: rows, In: rows, undirected: true, graph: v.graph, owned: v.owned, oldest: v.oldest, bounds: v.bounds,
-		keys: v.keys, generations: v.generations,
-	}
+	return &u
 }

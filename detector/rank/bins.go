@@ -2,6 +2,7 @@ package rank
 
 import (
 	"math/bits"
+	"slices"
 
 	"github.com/flowhound/flowhound/detector/graph"
 	"github.com/flowhound/flowhound/internal/huge"
@@ -37,32 +38,37 @@ type bins struct {
 	to    []uint16 // by link: the receiver's place in its tile
 }
 
-// place returns the bins of the rows of the receiving tiles. It overwrites
-// old's arrays.
-func place(rows graph.Rows, tiles []tile, senders, tileBits, workers int, old bins) bins {
-	b := bins{
-		begin: grow(old.begin, len(tiles)*(senders+1)),
-		from:  grow(old.from, len(rows.Col)),
-		to:    grow(old.to, len(rows.Col)),
-	}
+// place returns the bins of the links by which a rank comes to the vertices of
+// the receiving tiles: those to the peers in the entering directions. It
+// overwrites old's arrays.
+func place(rows graph.Rows, entering graph.Peer, tiles []tile, senders, tileBits, workers int, old bins) bins {
+	b := bins{begin: grow(old.begin, len(tiles)*(senders+1))}
 	parallel.For(len(tiles), workers, func(_, i int) {
 		t := tiles[i]
-		first := rows.Start[t.lo]
-		begin := b.begin[i*(senders+1):][:senders+1]
-		clear(begin)
-		for _, x := range rows.Col[first:rows.Start[t.hi]] {
-			begin[x>>tileBits]++
+		sizes := b.begin[i*(senders+1):][:senders+1]
+		clear(sizes)
+		for _, x := range rows.Peers[rows.Start[t.lo]:rows.Start[t.hi]] {
+			if x.Has(entering) {
+				sizes[x.Vertex()>>tileBits]++
+			}
 		}
-		at := first
-		next := make([]uint32, senders)
-		for s := range next {
-			at, begin[s], next[s] = at+begin[s], at, at
-		}
-		begin[senders] = at
+	})
+	at := uint32(0)
+	for i, size := range b.begin { // of the last one of each tile, 0
+		b.begin[i] = at
+		at += size
+	}
+	b.from, b.to = grow(old.from, int(at)), grow(old.to, int(at))
+	parallel.For(len(tiles), workers, func(_, i int) {
+		next := slices.Clone(b.begin[i*(senders+1):][:senders])
 		mask := graph.Vertex(1)<<tileBits - 1
-		start := rows.Start[t.lo : t.hi+1]
+		start := rows.Start[tiles[i].lo : tiles[i].hi+1]
 		for y := range len(start) - 1 {
-			for _, x := range rows.Col[start[y]:start[y+1]] {
+			for _, p := range rows.Peers[start[y]:start[y+1]] {
+				if !p.Has(entering) {
+					continue
+				}
+				x := p.Vertex()
 				k := next[x>>tileBits]
 				next[x>>tileBits] = k + 1
 				b.from[k], b.to[k] = uint16(x&mask), uint16(y)

@@ -29,8 +29,8 @@ func TestBinsAddRowsInOrder(t *testing.T) {
 		}
 		tiles := tilesOf(blocks, graph.Vertex(1+rng.IntN(n)))
 		senders := (n + 1<<tileBits - 1) >> tileBits
-		b := place(v.In, tiles, senders, tileBits, 1+rng.IntN(3), bins{from: make([]uint16, 9, 10*n)})
-		values := make([]float32, len(v.In.Col))
+		b := place(v.Rows, graph.In, tiles, senders, tileBits, 1+rng.IntN(3), bins{from: make([]uint16, 9, 10*n)})
+		values := make([]float32, v.Links())
 		for s := range senders {
 			scatter(&b, s, senders, len(tiles), (*[1 << maxTileBits]float32)(shares[s<<tileBits:]), values)
 		}
@@ -39,7 +39,7 @@ func TestBinsAddRowsInOrder(t *testing.T) {
 			gather(&b, i, senders, values, (*[1 << maxTileBits]float64)(got))
 			for y := tile.lo; y < tile.hi; y++ {
 				want := 0.0
-				for _, x := range v.In.Of(y) {
+				for x := range v.In(y) {
 					want += float64(shares[x])
 				}
 				if got[y-tile.lo] != want {

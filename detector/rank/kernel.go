@@ -45,27 +45,31 @@ func (m *Memory) prepare(v *graph.View, p *plan, workers int) {
 	}
 	m.view = nil
 	for which := range p.ranks {
-		m.bins[which] = place(leaving(v, 1-which), p.tiles, p.senders(v.Len()), p.tileBits, workers, m.bins[which])
-		m.degrees[which] = count(leaving(v, which), p.tiles, v.Len(), workers, m.degrees[which])
+		m.bins[which] = place(v.Rows, p.entering(which), p.tiles, p.senders(v.Len()), p.tileBits, workers, m.bins[which])
+		m.degrees[which] = count(v.Rows, p.leaving(which), p.tiles, workers, m.degrees[which])
 	}
 	m.view, m.ranks = v, p.ranks
 }
 
 // count returns the degrees of the vertices in the tiles, and 0 of others. It
 // overwrites old.
-func count(rows graph.Rows, tiles []tile, n, workers int, old []uint32) []uint32 {
-	degrees := grow(old, n)
+func count(rows graph.Rows, leaving graph.Peer, tiles []tile, workers int, old []uint32) []uint32 {
+	degrees := grow(old, len(rows.Start)-1)
 	clear(degrees)
 	parallel.For(len(tiles), workers, func(_, i int) {
 		for x := tiles[i].lo; x < tiles[i].hi; x++ {
-			degrees[x] = rows.Degree(x)
+			for _, p := range rows.Of(x) {
+				if p.Has(leaving) {
+					degrees[x]++
+				}
+			}
 		}
 	})
 	return degrees
 }
 
-// links returns the number of links, which the bins of each rank hold all of.
-func (m *Memory) links() int { return len(m.bins[server].from) }
+// links returns how many links the bins of a rank hold at most.
+func (m *Memory) links() int { return max(len(m.bins[server].from), len(m.bins[client].from)) }
 
 // vectors implement kernel. Explicit float64 conversions around products keep
 // compilers for other processors from fusing them with a sum, which would

@@ -95,9 +95,6 @@ func NewMachine(v *graph.View, cfg Config) (*Machine, error) {
 				s, node, cfg.Nodes, cfg.Self, v.Owned(flow.Shard(s)))
 		}
 	}
-	if cfg.Undirected {
-		v = v.Undirected()
-	}
 	m := &Machine{cfg: cfg, view: v, plan: newPlan(v, &cfg), rankings: make([]ranking, len(cfg.Weights))}
 	m.inbox = [2]map[int]*Message{{}, {}}
 	m.kernel = newKernel(v, &m.plan, &cfg)

@@ -3,6 +3,7 @@ package rank
 import (
 	"encoding/binary"
 	"math/bits"
+	"slices"
 
 	"github.com/flowhound/flowhound/detector/graph"
 	"github.com/flowhound/flowhound/internal/flow"
@@ -74,11 +75,16 @@ func newPlan(v *graph.View, cfg *Config) plan {
 	return p
 }
 
-// leaving are the rows over which a rank leaves its vertex. It comes in over those
-// of the other rank.
-func leaving(v *graph.View, which int) graph.Rows {
-	return [2]graph.Rows{server: v.Out, client: v.In}[which]
+// leaving returns the directions of the links by which a rank leaves its vertex.
+func (p *plan) leaving(which int) graph.Peer {
+	if p.ranks == 1 {
+		return graph.Out | graph.In
+	}
+	return [2]graph.Peer{server: graph.Out, client: graph.In}[which]
 }
+
+// entering returns those by which it comes: those by which the other rank leaves.
+func (p *plan) entering(which int) graph.Peer { return p.leaving(1 - which) }
 
 // senders returns the number of sending tiles of n vertices.
 func (p *plan) senders(n int) int { return (n + 1<<p.tileBits - 1) >> p.tileBits }
@@ -110,18 +116,18 @@ func (p *plan) mirror(v *graph.View, cfg *Config) {
 	}
 	last := make([]graph.Vertex, cfg.Nodes) // 1 + the vertex last sent to a node
 	for which := range p.ranks {
-		rows := leaving(v, which)
+		leaving := p.leaving(which)
 		clear(last)
 		for x := range graph.Vertex(v.Len()) {
 			node := int(nodeOf[x])
 			if node != cfg.Self {
-				if rows.Degree(x) > 0 {
+				if slices.ContainsFunc(v.Of(x), func(y graph.Peer) bool { return y.Has(leaving) }) {
 					p.receive[which][node] = append(p.receive[which][node], x)
 				}
 				continue
 			}
-			for _, y := range rows.Of(x) {
-				if to := int(nodeOf[y]); to != cfg.Self && last[to] != x+1 {
+			for _, y := range v.Of(x) {
+				if to := int(nodeOf[y.Vertex()]); y.Has(leaving) && to != cfg.Self && last[to] != x+1 {
 					p.send[which][to] = append(p.send[which][to], x)
 					last[to] = x + 1
 				}

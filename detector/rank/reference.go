@@ -1,7 +1,9 @@
 package rank
 
 import (
+	"iter"
 	"math"
+	"slices"
 
 	"github.com/flowhound/flowhound/detector/graph"
 )
@@ -13,9 +15,6 @@ import (
 //
 // and c_i likewise over the reversed links, with D = 1/n, or W if DanglingW.
 func Reference(v *graph.View, p Params) (results []Result) {
-	if p.Undirected {
-		v = v.Undirected()
-	}
 	for _, w := range p.weights() {
 		results = append(results, p.reference(v, w))
 	}
@@ -40,16 +39,20 @@ func (p Params) reference(v *graph.View, given Weight) Result {
 		}
 	}
 	r := Result{Hosts: n}
-	r.Server, r.Supersteps, r.Delta = iterate(n, w, p, v.Out.Of)
+	along, against := v.Out, v.In
+	if p.Undirected {
+		along, against = v.Around, v.Around
+	}
+	r.Server, r.Supersteps, r.Delta = iterate(n, w, p, along)
 	var delta float64
-	r.Client, _, delta = iterate(n, w, p, v.In.Of)
+	r.Client, _, delta = iterate(n, w, p, against)
 	r.Delta = math.Max(r.Delta, delta)
 	return r
 }
 
 // iterate follows the links that successors lists until the count or the
 // tolerance is reached.
-func iterate(n int, w []float64, p Params, successors func(graph.Vertex) []graph.Vertex) (rank []float64, steps int, delta float64) {
+func iterate(n int, w []float64, p Params, successors func(graph.Vertex) iter.Seq[graph.Vertex]) (rank []float64, steps int, delta float64) {
 	rank = make([]float64, n)
 	for i := range rank {
 		rank[i] = 1 / float64(n)
@@ -58,7 +61,7 @@ func iterate(n int, w []float64, p Params, successors func(graph.Vertex) []graph
 		next := make([]float64, n)
 		dangling := 0.0
 		for j := range rank {
-			targets := successors(graph.Vertex(j))
+			targets := slices.Collect(successors(graph.Vertex(j)))
 			if len(targets) == 0 {
 				dangling += rank[j]
 			}

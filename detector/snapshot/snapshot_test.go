@@ -54,8 +54,8 @@ func describe(g *graph.Graph) string {
 	var b strings.Builder
 	v := g.Freeze()
 	for x := range graph.Vertex(v.Len()) {
-		fmt.Fprintln(&b, v.Host(x), v.Generation(x), v.In.Of(x))
-		for _, y := range v.Out.Of(x) {
+		fmt.Fprintln(&b, v.Host(x), v.Generation(x), slices.Collect(v.In(x)))
+		for y := range v.Out(x) {
 			l, _ := v.Link(x, y)
 			fmt.Fprintln(&b, y, l)
 		}

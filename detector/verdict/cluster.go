@@ -22,7 +22,8 @@ func (v *Verdict) group(in Input, suspects []graph.Vertex) map[graph.Vertex]int 
 		return x
 	}
 	for _, x := range suspects {
-		for _, y := range in.View.Out.Of(x) {
+		for _, p := range in.View.Of(x) {
+			y := p.Vertex()
 			if _, ok := root[y]; ok {
 				// The smaller vertex becomes the root, so that a root is its
 				// component's first host.

@@ -20,7 +20,8 @@ func (v *Verdict) describe(in Input, order []graph.Vertex, cluster map[graph.Ver
 			Cluster: cluster[x], Seed: in.isSeed(x),
 		}
 		inside, seeds := 0, 0
-		for y := range in.peers(x) {
+		for _, p := range in.View.Of(x) {
+			y := p.Vertex()
 			if cluster[y] == s.Cluster {
 				inside++
 			}

@@ -43,7 +43,8 @@ func prune(in Input, ratio map[graph.Vertex]float64, k int) {
 	left := make(map[graph.Vertex]int, len(ratio))
 	var gone []graph.Vertex
 	for x := range ratio {
-		for y := range in.peers(x) {
+		for _, p := range in.View.Of(x) {
+			y := p.Vertex()
 			if _, ok := ratio[y]; ok || in.isSeed(y) {
 				left[x]++
 			}
@@ -56,7 +57,8 @@ func prune(in Input, ratio map[graph.Vertex]float64, k int) {
 		x := gone[len(gone)-1]
 		gone = gone[:len(gone)-1]
 		delete(ratio, x)
-		for y := range in.peers(x) {
+		for _, p := range in.View.Of(x) {
+			y := p.Vertex()
 			if _, ok := ratio[y]; ok {
 				if left[y]--; left[y] == k-1 && !in.isSeed(y) {
 					gone = append(gone, y)
@@ -70,25 +72,4 @@ func prune(in Input, ratio map[graph.Vertex]float64, k int) {
 func (in Input) isSeed(x graph.Vertex) bool {
 	_, ok := slices.BinarySearch(in.Seeds, x)
 	return ok
-}
-
-// peers yields the hosts with a link to or from x, each once, ascending.
-func (in Input) peers(x graph.Vertex) func(yield func(graph.Vertex) bool) {
-	return func(yield func(graph.Vertex) bool) {
-		a, b := in.View.Out.Of(x), in.View.In.Of(x)
-		for len(a) > 0 || len(b) > 0 {
-			var y graph.Vertex
-			switch {
-			case len(b) == 0 || len(a) > 0 && a[0] < b[0]:
-				y, a = a[0], a[1:]
-			case len(a) == 0 || b[0] < a[0]:
-				y, b = b[0], b[1:]
-			default:
-				y, a, b = a[0], a[1:], b[1:]
-			}
-			if !yield(y) {
-				return
-			}
-		}
-	}
 }

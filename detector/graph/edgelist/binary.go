@@ -55,7 +55,7 @@ func Write(w io.Writer, v *graph.View, ids []uint64) error {
 		if isLonely(v, graph.Vertex(x)) {
 			b = appendPair(b, width, id, id)
 		}
-		for _, y := range v.Out.Of(graph.Vertex(x)) {
+		for y := range v.Out(graph.Vertex(x)) {
 			b = appendPair(b, width, id, ids[y])
 		}
 		if len(b) < 1<<16 {
@@ -78,7 +78,7 @@ func Write(w io.Writer, v *graph.View, ids []uint64) error {
 	return nil
 }
 
-func isLonely(v *graph.View, x graph.Vertex) bool { return v.Out.Degree(x)+v.In.Degree(x) == 0 }
+func isLonely(v *graph.View, x graph.Vertex) bool { return v.Degree(x) == 0 }
 
 func appendPair(b []byte, width int, src, dst uint64) []byte {
 	if width == 4 {

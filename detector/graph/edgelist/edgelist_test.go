@@ -18,7 +18,7 @@ import (
 // text returns the links of a view by id.
 func text(v *graph.View, ids []uint64) (s string) {
 	for x := range graph.Vertex(v.Len()) {
-		for _, y := range v.Out.Of(x) {
+		for y := range v.Out(x) {
 			s += fmt.Sprintf("%d>%d ", ids[x], ids[y])
 		}
 	}
