@@ -10,6 +10,11 @@ import (
 	"github.com/flowhound/flowhound/internal/flow"
 )
 
+// GCPercent is how much garbage a process with a detector should let pile up on
+// its live heap: a large graph's arrays have no pointers, so that collecting it
+// costs little.
+const GCPercent = 10
+
 // maxTopK bounds the suspects that become metric labels.
 const maxTopK = 100
 

@@ -176,6 +176,7 @@ func (e *epoch) judge(p rank.Params, cfg verdict.Config) error {
 			View: e.view, Client: e.ranks.Client, Server: e.ranks.Server, Contrast: e.contrast,
 			Seeds: e.seeds, SeededClient: e.seeded.Client, SeededServer: e.seeded.Server,
 		}, cfg)
+		e.contrast.Score = nil // the verdict has its own
 		return nil
 	})
 	e.summarise()
@@ -262,7 +263,7 @@ func (e *epoch) bytes() uint64 {
 	if e.view == nil {
 		return 0
 	}
-	words := len(e.contrast.Score) + len(e.verdict.Scores) + (len(e.contrast.Cap)+len(e.contrast.Core))/2
+	words := len(e.verdict.Scores) + (len(e.contrast.Cap)+len(e.contrast.Core))/2
 	for _, r := range []rank.Result{e.ranks, e.seeded} {
 		words += len(r.Client) + len(r.Server)
 	}

@@ -10,9 +10,10 @@ import (
 
 // Judgement is what an epoch finds out about a graph; slices are by vertex.
 type Judgement struct {
-	Client, Server []float64 // ranks; each sums to 1
-	Contrast       core.Result
-	Verdict        verdict.Verdict
+	Client, Server             []float64   // ranks; each sums to 1
+	SeededClient, SeededServer []float64   // ranks from the seeds; nil without any
+	Contrast                   core.Result // without Score, of which Verdict.Scores are made
+	Verdict                    verdict.Verdict
 }
 
 // Judge judges a graph as an epoch does, without a log or a clock: for files
@@ -25,5 +26,8 @@ func Judge(v *graph.View, seeds []graph.Vertex, cfg Config) (Judgement, error) {
 	if err := e.judge(p, cfg.Verdict); err != nil {
 		return Judgement{}, err
 	}
-	return Judgement{Client: e.ranks.Client, Server: e.ranks.Server, Contrast: e.contrast, Verdict: e.verdict}, nil
+	return Judgement{
+		Client: e.ranks.Client, Server: e.ranks.Server, SeededClient: e.seeded.Client, SeededServer: e.seeded.Server,
+		Contrast: e.contrast, Verdict: e.verdict,
+	}, nil
 }

@@ -53,10 +53,6 @@ func (c RankConfig) fits(machine uint64) error {
 	return nil
 }
 
-// heapGrowth is the garbage that the measured process may hold, in percent of
-// what lives: its large arrays have no pointers, so that collecting is cheap.
-const heapGrowth = 20
-
 // Rank builds a network's graph from contacts and measures the detector's work
 // on it. It takes about four minutes and 9 GB at the paper's size.
 func Rank(ctx context.Context, c RankConfig) (r RankResult, err error) {
@@ -66,7 +62,7 @@ func Rank(ctx context.Context, c RankConfig) (r RankResult, err error) {
 	if err := c.fits(memoryBytes()); err != nil {
 		return r, fmt.Errorf("testbench rank: %w", err)
 	}
-	defer debug.SetGCPercent(debug.SetGCPercent(heapGrowth))
+	defer debug.SetGCPercent(debug.SetGCPercent(detector.GCPercent))
 	m := &rankRun{cfg: c, graph: graph.New(graph.DefaultConfig())}
 	m.generator.seed = c.Seed
 	m.pairs = uint64(float64(c.Links) / genLinks)
@@ -240,6 +236,7 @@ func (m *rankRun) change() {
 // judge measures an epoch from the frozen view to the verdict, with two seeds. The
 // second time it holds the epoch before, as a detector does for its readers.
 func (m *rankRun) judge(context.Context) error {
+	m.ranks = nil // a detector has those of the epoch before, in judged
 	seeds := []graph.Vertex{0, graph.Vertex(m.view.Len() / 2)}
 	var judged detector.Judgement
 	var err error

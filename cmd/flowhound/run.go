@@ -7,20 +7,22 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flowhound/flowhound/detector"
 	"github.com/flowhound/flowhound/internal/app"
 	"github.com/flowhound/flowhound/internal/config"
 )
 
-// gcPercent is how much garbage may pile up on the live heap. The appliance's
-// state is a few large arrays without pointers, which cost the collector
-// nothing to pass over; Go's default of 100 would double its memory.
-const gcPercent = 25
-
-// saveMemory sets the garbage collector as an appliance needs it, unless GOGC
-// says otherwise.
-func saveMemory() {
+// saveMemory sets how much garbage may pile up on the live heap, unless GOGC says
+// it. The appliance's state is a few large arrays without pointers, which cost the
+// garbage collector nothing to pass over; Go's default of 100 would double its
+// memory. A detector's graph may be gigabytes, and the rest is small beside it.
+func saveMemory(role app.Role) {
+	percent := detector.GCPercent
+	if role == app.CollectorOnly {
+		percent = 25
+	}
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		debug.SetGCPercent(percent)
 	}
 }
 
@@ -105,7 +107,7 @@ func newRoleCommand(role app.Role, cmd *cobra.Command) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		saveMemory()
+		saveMemory(role)
 		return a.Process().Run(cmd.Context())
 	}
 	return cmd

@@ -137,7 +137,7 @@ func newReceiveCommand() *cobra.Command {
 			}
 			ctx, cancel := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer cancel()
-			saveMemory()
+			saveMemory(app.CollectorOnly)
 			return load.Receive(ctx, args[0], args[1], files, cmd.OutOrStdout())
 		},
 	}
