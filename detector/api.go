@@ -164,7 +164,7 @@ type suspectJSON struct {
 	Score      float64   `json:"score"`
 	ClientRank float64   `json:"client_rank"` // multiples of the average
 	ServerRank float64   `json:"server_rank"`
-	Core       uint32    `json:"core"`
+	Core       uint16    `json:"core"`
 	Cluster    int       `json:"cluster"`
 	Seed       bool      `json:"seed"`
 	Since      time.Time `json:"since"` // end of the first slice that named it

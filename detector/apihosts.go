@@ -43,9 +43,9 @@ type hostJSON struct {
 // coreJSON is the core evidence: the host keeps Core peers within a group of
 // hosts with at most Cap peers, where the null graph reaches Null.
 type coreJSON struct {
-	Core uint32 `json:"core"`
-	Cap  uint32 `json:"cap"`
-	Null uint32 `json:"null"`
+	Core uint16 `json:"core"`
+	Cap  uint16 `json:"cap"`
+	Null uint16 `json:"null"`
 }
 
 // suspects is what only a suspect has.

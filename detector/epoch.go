@@ -263,7 +263,7 @@ func (e *epoch) bytes() uint64 {
 	if e.view == nil {
 		return 0
 	}
-	words := len(e.verdict.Scores) + (len(e.contrast.Cap)+len(e.contrast.Core))/2
+	words := len(e.verdict.Scores) + (len(e.contrast.Cap)+len(e.contrast.Core))/4
 	for _, r := range []rank.Result{e.ranks, e.seeded} {
 		words += len(r.Client) + len(r.Server)
 	}

@@ -131,7 +131,7 @@ func (m *miniature) Suspects(context.Context) ([]Suspect, error) {
 	var all []Suspect
 	for v, s := range r.Score {
 		if s >= 1.5 {
-			all = append(all, Suspect{Pseudonym: names[v], Score: s, Core: r.Core[v], Evidence: []string{fmt.Sprint("keeps ", r.Core[v], " peers")}})
+			all = append(all, Suspect{Pseudonym: names[v], Score: s, Core: uint32(r.Core[v]), Evidence: []string{fmt.Sprint("keeps ", r.Core[v], " peers")}})
 		}
 	}
 	slices.SortFunc(all, func(a, b Suspect) int { return cmp.Compare(b.Score, a.Score) })

@@ -59,7 +59,7 @@ type detectedHost struct {
 	Score      float64  `json:"score"`
 	ClientRank float64  `json:"client_rank"`
 	ServerRank float64  `json:"server_rank"`
-	Core       uint32   `json:"core"`
+	Core       uint16   `json:"core"`
 	Cluster    int      `json:"cluster"`
 	Suspect    bool     `json:"suspect"`
 	Evidence   []string `json:"evidence,omitempty"`

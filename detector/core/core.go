@@ -3,95 +3,98 @@
 // the same degrees (MCNC, docs/decisions/0006-contrast.md).
 package core
 
-import (
-	"sort"
+import "github.com/flowhound/flowhound/detector/graph"
 
-	"github.com/flowhound/flowhound/detector/graph"
-	"github.com/flowhound/flowhound/internal/huge"
-)
+// rows are a graph whose links have no direction here.
+type rows struct{ graph.Rows }
 
-// Coreness returns the core number of each vertex of the undirected simple
-// graph behind the view: the largest k such that the vertex belongs to a group
-// in which everybody has k peers within the group.
-func Coreness(v *graph.View) []uint32 {
-	var p peeler
-	return p.peel(v.Rows, v.Len())
+// hosts is the number of hosts.
+func (r rows) hosts() int { return len(r.Start) - 1 }
+
+// touch reads the values at some places, so that they are in the cache when they
+// are needed: in so short a loop many cache misses are under way at once. The
+// sum keeps the compiler from leaving the reads out.
+//
+//go:noinline
+func touch[T uint16 | uint32 | graph.Vertex | graph.Peer, P uint32 | graph.Vertex](values []T, places []P) (sum T) {
+	for _, i := range places {
+		sum += values[i]
+	}
+	return sum
 }
 
-// peeler takes vertices away until those that remain have enough peers. It asks
+// peeler takes hosts away until those that remain have enough peers left. It asks
 // the memory for one random word a link, which is what a large graph costs: the
 // order by degree of Batagelj and Zaveršnik (2003) keeps four up to date.
 type peeler struct {
-	// degree is what remains of each vertex's degree, and in the end its core.
-	degree []uint32
-	// remain lists the vertices that nothing has yet been heard against, those
-	// that went since the last call of least included.
-	remain []graph.Vertex
-	went   []graph.Vertex // whose peers do not know yet
+	rows
+	left []uint16       // peers that each host has left; 0 once it went
+	went []graph.Vertex // whose peers do not know yet
+	// when is the time now when each host went, unless nil.
+	when []uint16
+	now  uint16
+
+	peers []graph.Vertex // room for strip
 }
 
-// peel returns the core numbers of the first n vertices in the graph of these
-// alone.
-func (p *peeler) peel(rows graph.Rows, n int) []uint32 {
-	p.begin(rows, n)
-	for k := p.least(1); len(p.remain) > 0; k = p.least(k + 1) {
-		p.strip(rows, k+1)
-	}
-	return p.degree
-}
+// block is how many hosts tell their peers together that they went.
+const block = 64
 
-// begin admits the first n vertices. Rows ascend, so that their neighbours below
-// n come first.
-func (p *peeler) begin(rows graph.Rows, n int) {
-	p.degree, p.remain = huge.Make[uint32](n), huge.Make[graph.Vertex](n)
-	for x := range p.degree {
-		row := rows.Of(graph.Vertex(x))
-		p.degree[x] = uint32(len(row))
-		if d := len(row); d > 0 && int(row[d-1].Vertex()) >= n {
-			p.degree[x] = uint32(sort.Search(d, func(i int) bool { return int(row[i].Vertex()) >= n }))
-		}
-		p.remain[x] = graph.Vertex(x)
-	}
-}
-
-// least forgets the vertices that went when all with fewer than k peers did, and
-// returns the least degree of the others.
-func (p *peeler) least(k uint32) (least uint32) {
-	least = ^uint32(0)
-	n := 0
-	for _, x := range p.remain {
-		if d := p.degree[x]; d >= k {
-			p.remain[n], least = x, min(least, d)
-			n++
+// remove takes a host away if it is there. If many have gone it strips at once,
+// so that these never are a large list.
+func (p *peeler) remove(x graph.Vertex, k uint16) {
+	if p.left[x] > 0 {
+		p.left[x] = 0
+		p.went = append(p.went, x)
+		if len(p.went) == block {
+			p.strip(k)
 		}
 	}
-	p.remain = p.remain[:n]
-	return least
 }
 
-// strip takes away vertices with fewer than k peers until all that remain have
-// k. Those that had k-1 or more when it began keep the degree k-1.
-func (p *peeler) strip(rows graph.Rows, k uint32) {
-	degree := p.degree
-	for _, x := range p.remain {
-		if degree[x] < k {
-			p.went = append(p.went, x)
-		}
-	}
+// strip takes away the hosts that have fewer than k peers left when others have
+// gone, until there are none.
+func (p *peeler) strip(k uint16) {
 	for len(p.went) > 0 {
-		x := p.went[len(p.went)-1]
-		p.went = p.went[:len(p.went)-1]
-		for _, q := range rows.Of(x) {
-			y := q.Vertex()
-			if int(y) >= len(degree) {
-				break
-			}
-			if d := degree[y]; d >= k {
-				degree[y] = d - 1
-				if d == k {
-					p.went = append(p.went, y)
-				}
-			}
+		rest := max(0, len(p.went)-block)
+		p.gather(p.went[rest:])
+		p.went = p.went[:rest]
+		p.tell(k)
+	}
+}
+
+// gather lists the peers of hosts that went.
+func (p *peeler) gather(batch []graph.Vertex) {
+	var first [block]uint32
+	for i, x := range batch {
+		first[i] = p.Start[x]
+	}
+	touch(p.Peers, first[:len(batch)])
+	if p.when != nil {
+		for _, x := range batch {
+			p.when[x] = p.now
+		}
+	}
+	peers := p.peers[:0]
+	for _, x := range batch {
+		for _, y := range p.Of(x) {
+			peers = append(peers, y.Vertex())
+		}
+	}
+	p.peers = peers
+}
+
+// tell takes one peer away from each of the gathered hosts.
+func (p *peeler) tell(k uint16) {
+	touch(p.left, p.peers)
+	for _, y := range p.peers {
+		switch left := p.left[y]; {
+		case left == 0:
+		case left <= k:
+			p.left[y] = 0
+			p.went = append(p.went, y)
+		default:
+			p.left[y] = left - 1
 		}
 	}
 }

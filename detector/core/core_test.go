@@ -1,7 +1,6 @@
 package core
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -53,37 +52,83 @@ func drawView(t *rapid.T) *graph.View {
 	return graph.FromLinks(n, ends[:half], ends[half:2*half])
 }
 
-func TestCorenessAgainstDefinition(t *testing.T) {
+// coresWithin returns the core numbers at each cap, by cap and vertex: 0 for those
+// below 2.
+func coresWithin(v *graph.View, caps ...uint16) [][]uint32 {
+	numbers := make([][]uint32, len(caps))
+	for i := range caps {
+		numbers[i] = make([]uint32, v.Len())
+	}
+	u := v.Rows
+	cores(rows{u}, caps, func(k uint16, hosts []graph.Vertex, least []uint16) {
+		for _, x := range hosts {
+			for i := int(least[x]); i < len(caps); i++ {
+				numbers[i][x] = uint32(k)
+			}
+		}
+	})
+	return numbers
+}
+
+// without1 returns core numbers as coresWithin does.
+func without1(numbers []uint32) []uint32 {
+	for x, k := range numbers {
+		if k < 2 {
+			numbers[x] = 0
+		}
+	}
+	return numbers
+}
+
+func TestCoresAgainstDefinition(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		v := drawView(t)
-		if got, want := Coreness(v), naiveCores(v, everybody); !slices.Equal(got, want) {
-			t.Fatalf("got %v, want %v", got, want)
+		u := v.Rows
+		caps := []uint16{1, 2, 3, 5, 8, 12, math.MaxUint16}
+		for i, got := range coresWithin(v, caps...) {
+			within := func(x graph.Vertex) bool { return u.Degree(x) <= uint32(caps[i]) }
+			if want := without1(naiveCores(v, within)); !slices.Equal(got, want) {
+				t.Fatalf("cap %d: got %v, want %v", caps[i], got, want)
+			}
 		}
 	})
 }
 
 // Core numbers are a fixed point of the h-index of the neighbours' (Lü et al.
-// 2016), and iterating it from the degrees leads to them.
-func TestCorenessIsHIndexFixpoint(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 1))
-	n := 5000
-	var src, dst []uint32
-	for range 40_000 {
-		src = append(src, uint32(float64(n)*math.Pow(rng.Float64(), 2)))
-		dst = append(dst, uint32(rng.IntN(n)))
+// 2016), and iterating it from the degrees leads to them. The graphs are larger
+// than a block, and have hubs.
+func TestCoresAreHIndexFixpoint(t *testing.T) {
+	caps := []uint16{4, 6, 8, 11, 16, 23, 32, 64, 65, 500}
+	for seed := range uint64(10) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		n := 1000 + rng.IntN(5000)
+		var src, dst []uint32
+		for range n * (2 + rng.IntN(7)) {
+			src = append(src, uint32(float64(n)*math.Pow(rng.Float64(), 2)))
+			dst = append(dst, uint32(rng.IntN(n)))
+		}
+		v := graph.FromLinks(n, src, dst)
+		for i, got := range coresWithin(v, caps...) {
+			if want := without1(hIndexCores(v.Rows, n, uint32(caps[i]))); !slices.Equal(got, want) {
+				t.Errorf("seed %d, cap %d: core numbers are not the h-index's fixed point", seed, caps[i])
+			}
+		}
 	}
-	v := graph.FromLinks(n, src, dst)
-	u := v.Rows
+}
+
+// hIndexCores returns the core numbers of the hosts with at most limit peers.
+func hIndexCores(r graph.Rows, n int, limit uint32) []uint32 {
 	h := make([]uint32, n)
 	for x := range h {
-		h[x] = u.Degree(graph.Vertex(x))
+		if d := r.Degree(graph.Vertex(x)); d <= limit {
+			h[x] = d
+		}
 	}
 	for changed := true; changed; {
 		changed = false
-		next := slices.Clone(h)
-		for x := range next {
+		for x := range h {
 			var values []uint32
-			for y := range u.Around(graph.Vertex(x)) {
+			for y := range r.Around(graph.Vertex(x)) {
 				values = append(values, h[y])
 			}
 			slices.SortFunc(values, func(a, b uint32) int { return int(b) - int(a) })
@@ -91,18 +136,15 @@ func TestCorenessIsHIndexFixpoint(t *testing.T) {
 			for int(k) < len(values) && values[k] > k {
 				k++
 			}
-			if next[x] = k; k != h[x] {
-				changed = true
+			if k < h[x] {
+				h[x], changed = k, true
 			}
 		}
-		h = next
 	}
-	if !slices.Equal(Coreness(v), h) {
-		t.Error("core numbers are not the h-index's fixed point")
-	}
+	return h
 }
 
-// Graphs whose cores can be told by looking.
+// Graphs whose cores of 2 and more can be told by looking.
 func TestHandGraphs(t *testing.T) {
 	f := func(name string, n int, links [][2]uint32, want ...uint32) {
 		t.Helper()
@@ -110,15 +152,15 @@ func TestHandGraphs(t *testing.T) {
 		for _, l := range links {
 			src, dst = append(src, l[0]), append(dst, l[1])
 		}
-		if got := Coreness(graph.FromLinks(n, src, dst)); !slices.Equal(got, want) {
+		if got := coresWithin(graph.FromLinks(n, src, dst), 100)[0]; !slices.Equal(got, want) {
 			t.Errorf("%s: got %v, want %v", name, got, want)
 		}
 	}
 	f("nothing", 0, nil)
 	f("a lone host", 1, nil, 0)
-	f("a star", 4, [][2]uint32{{0, 1}, {2, 0}, {0, 3}}, 1, 1, 1, 1)
+	f("a star", 4, [][2]uint32{{0, 1}, {2, 0}, {0, 3}}, 0, 0, 0, 0)
 	f("a ring, links in both directions", 4, [][2]uint32{{0, 1}, {1, 0}, {1, 2}, {2, 3}, {3, 0}}, 2, 2, 2, 2)
-	f("four of each other's, and a tail", 6, [][2]uint32{{0, 1}, {0, 2}, {0, 3}, {1, 2}, {1, 3}, {2, 3}, {3, 4}, {5, 4}}, 3, 3, 3, 3, 1, 1)
+	f("four of each other's, and a tail", 6, [][2]uint32{{0, 1}, {0, 2}, {0, 3}, {1, 2}, {1, 3}, {2, 3}, {3, 4}, {5, 4}}, 3, 3, 3, 3, 0, 0)
 	f("two triangles sharing a host", 5, [][2]uint32{{0, 1}, {1, 2}, {2, 0}, {2, 3}, {3, 4}, {4, 2}}, 2, 2, 2, 2, 2)
 }
 
@@ -126,25 +168,24 @@ func TestHandGraphs(t *testing.T) {
 func TestContrastAgainstDefinition(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		v := drawView(t)
-		caps := []uint32{2, 3, 5, 8, 100}
+		caps := []uint16{2, 3, 5, 8, 100}
 		tie := make([]float64, v.Len())
 		for x := range tie {
 			tie[x] = float64(x)
 		}
 		r := Contrast(v, Params{Caps: caps, Seed: 1, Tie: tie, Workers: 2})
 		u := v.Rows
-		null := nullRows(u, v.Len(), 1)
-		nullView := fromRows(null, v.Len())
+		nullView := fromRows(nullOf(v, 1, 2))
 		want := make([]float64, v.Len())
 		for i, limit := range caps {
-			q := slices.Max(naiveCores(nullView, func(x graph.Vertex) bool { return null.Degree(x) <= limit }))
-			if q != r.Null[i] {
+			q := slices.Max(naiveCores(nullView, func(x graph.Vertex) bool { return nullView.Degree(x) <= uint32(limit) }))
+			if q != uint32(r.Null[i]) {
 				t.Fatalf("cap %d: got null %d, want %d", limit, r.Null[i], q)
 			}
-			for x, k := range naiveCores(v, func(x graph.Vertex) bool { return u.Degree(x) <= limit }) {
+			for x, k := range naiveCores(v, func(x graph.Vertex) bool { return u.Degree(x) <= uint32(limit) }) {
 				if s := float64(k) / float64(r.Null[i]+1); k >= 2 && s > want[x] {
 					want[x] = s
-					if r.Score[x]-1e-3 < s && (r.Cap[x] != limit || r.Core[x] != k) {
+					if r.Score[x]-1e-3 < s && (r.Cap[x] != limit || uint32(r.Core[x]) != k) {
 						t.Fatalf("vertex %d: got core %d at cap %d, want %d at %d", x, r.Core[x], r.Cap[x], k, limit)
 					}
 				}
@@ -158,14 +199,47 @@ func TestContrastAgainstDefinition(t *testing.T) {
 	})
 }
 
-func fromRows(r graph.Rows, n int) *graph.View {
+func nullOf(v *graph.View, seed uint64, workers int) rows {
+	return newNull(rows{v.Rows}, seed, workers)
+}
+
+func fromRows(r rows) *graph.View {
 	var src, dst []uint32
-	for x := range graph.Vertex(n) {
+	for x := range graph.Vertex(r.hosts()) {
 		for y := range r.Around(x) {
 			src, dst = append(src, uint32(x)), append(dst, uint32(y))
 		}
 	}
-	return graph.FromLinks(n, src, dst)
+	return graph.FromLinks(r.hosts(), src, dst)
+}
+
+// The null graph is the configuration model's, made step by step: each host as
+// often as it has peers, shuffled; the first half is linked with the second.
+func TestNullIsShuffledPairs(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	for _, links := range []int{0, 1, 2, 100, ahead / 2, ahead/2 + 1, 9000} {
+		n := 2 + links/3
+		var src, dst []uint32
+		for range links {
+			src, dst = append(src, uint32(rng.IntN(n))), append(dst, uint32(rng.IntN(n)))
+		}
+		v := graph.FromLinks(n, src, dst)
+		var ends []uint32
+		for x := range graph.Vertex(n) {
+			for range v.Of(x) {
+				ends = append(ends, uint32(x))
+			}
+		}
+		shuffle := rand.New(rand.NewPCG(uint64(links), 0x6e756c6c))
+		shuffle.Shuffle(len(ends), func(i, j int) { ends[i], ends[j] = ends[j], ends[i] })
+		want := graph.FromLinks(n, ends[:len(ends)/2], ends[len(ends)/2:]).Undirected().Rows
+		for _, workers := range []int{1, 2, 5} {
+			got := nullOf(v, uint64(links), workers)
+			if !slices.Equal(got.Start, want.Start) || !slices.Equal(got.Peers, want.Peers) {
+				t.Errorf("%d links, %d workers: the null graph is not that of rand.Shuffle", links, workers)
+			}
+		}
+	}
 }
 
 // The null graph keeps degrees but for loops and doubles, is symmetric, and
@@ -177,14 +251,14 @@ func TestNullKeepsDegrees(t *testing.T) {
 	for range 9000 {
 		src, dst = append(src, uint32(rng.IntN(n))), append(dst, uint32(rng.IntN(n)))
 	}
-	rows := graph.FromLinks(n, src, dst).Rows
-	null := nullRows(rows, n, 3)
-	if lost := len(rows.Peers) - len(null.Peers); lost < 0 || lost > len(rows.Peers)/100 {
-		t.Errorf("lost %d of %d link ends", lost, len(rows.Peers))
+	v := graph.FromLinks(n, src, dst)
+	null := nullOf(v, 3, 2)
+	if lost := len(v.Peers) - len(null.Peers); lost < 0 || lost > len(v.Peers)/100 {
+		t.Errorf("lost %d of %d link ends", lost, len(v.Peers))
 	}
 	for x := range graph.Vertex(n) {
-		if null.Degree(x) > rows.Degree(x) {
-			t.Fatalf("vertex %d: got degree %d, want at most %d", x, null.Degree(x), rows.Degree(x))
+		if null.Degree(x) > v.Degree(x) {
+			t.Fatalf("vertex %d: got degree %d, want at most %d", x, null.Degree(x), v.Degree(x))
 		}
 		for y := range null.Around(x) {
 			if _, ok := null.Peer(y, x); !ok || x == y {
@@ -192,33 +266,8 @@ func TestNullKeepsDegrees(t *testing.T) {
 			}
 		}
 	}
-	if !slices.Equal(null.Peers, nullRows(rows, n, 3).Peers) || slices.Equal(null.Peers, nullRows(rows, n, 4).Peers) {
+	if !slices.Equal(null.Peers, nullOf(v, 3, 1).Peers) || slices.Equal(null.Peers, nullOf(v, 4, 2).Peers) {
 		t.Error("the null graph does not follow its seed")
-	}
-}
-
-// Core numbers that were lowered are those of a graph peeled from nothing.
-func TestShrinking(t *testing.T) {
-	for seed := range uint64(40) {
-		rng := rand.New(rand.NewPCG(seed, 2))
-		n := 2 + rng.IntN(400)
-		var src, dst []uint32
-		for range n * (1 + rng.IntN(12)) {
-			src = append(src, uint32(rng.IntN(n)))
-			dst = append(dst, uint32(float64(n)*math.Pow(rng.Float64(), 2)))
-		}
-		rows := graph.FromLinks(n, src, dst).Rows
-		s := newShrinking(rows, n)
-		for n > 0 {
-			n -= min(n, 1+rng.IntN(1+n/4))
-			s.to(n)
-			var p peeler
-			for x, want := range p.peel(rows, n) {
-				if got := s.level[x].core; got != want {
-					t.Fatalf("seed %d, %d vertices left: vertex %d has core %d, want %d", seed, n, x, got, want)
-				}
-			}
-		}
 	}
 }
 
@@ -262,24 +311,5 @@ func TestOverlayStandsOut(t *testing.T) {
 	}
 	if x := order[0]; r.NullAt(r.Cap[x])+1 > r.Core[x] {
 		t.Errorf("best host: core %d at cap %d, null %d", r.Core[x], r.Cap[x], r.NullAt(r.Cap[x]))
-	}
-}
-
-// The graphs have the size of the paper's accuracy subset, and six times that.
-func BenchmarkContrast(b *testing.B) {
-	for _, n := range []int{323_000, 2_000_000} {
-		rng := rand.New(rand.NewPCG(1, 1))
-		var src, dst []uint32
-		for range n * 36 / 10 {
-			src = append(src, uint32(rng.IntN(n)))
-			dst = append(dst, uint32(float64(n)*math.Pow(rng.Float64(), 3)))
-		}
-		v := graph.FromLinks(n, src, dst)
-		b.Run(fmt.Sprint("hosts=", n), func(b *testing.B) {
-			for b.Loop() {
-				Contrast(v, Params{})
-			}
-			b.ReportMetric(float64(v.Links())*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mlinks/s")
-		})
 	}
 }

@@ -12,7 +12,7 @@ import (
 // it. Self-links and duplicates are dropped. Unlike in a frozen graph a vertex
 // may have no link. It panics if an end is not below n.
 func FromLinks(n int, src, dst []uint32) *View {
-	v := &View{owned: Config{}.owned(), Rows: NewRows(n, src, dst)}
+	v := &View{owned: Config{}.owned(), Rows: rowsOf(n, src, dst)}
 	for s := range v.bounds {
 		v.bounds[s] = Vertex(uint64(n) * uint64(s) / flow.Shards)
 	}
@@ -22,9 +22,9 @@ func FromLinks(n int, src, dst []uint32) *View {
 	return v
 }
 
-// NewRows returns the rows of n vertices with the links src[i] → dst[i], without
+// rowsOf returns the rows of n vertices with the links src[i] → dst[i], without
 // self-links and duplicates. It panics if an end is not below n.
-func NewRows(n int, src, dst []uint32) Rows {
+func rowsOf(n int, src, dst []uint32) Rows {
 	if len(src) != len(dst) || n > maxVertices || len(src) > math.MaxUint32/2 {
 		panic(fmt.Sprintf("BUG: rows of %d vertices from %d sources and %d destinations", n, len(src), len(dst)))
 	}

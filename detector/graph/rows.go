@@ -24,6 +24,9 @@ const (
 
 func newPeer(x Vertex, dirs uint8) Peer { return Peer(x)<<peerShift | Peer(dirs) }
 
+// Mutual returns x as a peer with links in both directions.
+func Mutual(x Vertex) Peer { return newPeer(x, liveBits) }
+
 // reversed returns directions as the other side sees them.
 func reversed(dirs uint8) uint8 { return dirs>>1&1 | dirs<<1&2 }
 

@@ -108,7 +108,7 @@ type Suspect struct {
 	ClientRank, ServerRank float64
 	// Core is the number of peers that every member of the host's group keeps
 	// within it, among hosts of at most Cap peers; 0 if it has no such group.
-	Core, Cap uint32
+	Core, Cap uint16
 	Cluster   int // number of a cluster, from 1
 	Seed      bool
 	Evidence  []string
@@ -135,7 +135,7 @@ func Judge(in Input, cfg Config) Verdict {
 	copy(v.Scores, in.Contrast.Score)
 	suspect := make([]bool, n)
 	for x := range n {
-		suspect[x] = in.Contrast.Score[x] >= cfg.Threshold && in.Contrast.Core[x] >= cfg.MinCore
+		suspect[x] = in.Contrast.Score[x] >= cfg.Threshold && uint32(in.Contrast.Core[x]) >= cfg.MinCore
 	}
 	ratio := reached(in, cfg)
 	for x, r := range ratio {

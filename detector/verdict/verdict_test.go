@@ -200,9 +200,9 @@ func hand() Input {
 	in.Server = []float64{.1, .1, .1, .1, .1, .1, .1, .1, .1, .1}
 	in.Contrast = core.Result{
 		Score: []float64{2.5, 2.5, 2.5, 2.5, 2.5, 2.6, 1.6, 1.6, .5, 0},
-		Cap:   []uint32{8, 8, 8, 8, 8, 8, 6, 6, 6, 0},
-		Core:  []uint32{5, 5, 5, 5, 5, 5, 3, 3, 1, 0},
-		Caps:  []uint32{6, 8}, Null: []uint32{1, 1},
+		Cap:   []uint16{8, 8, 8, 8, 8, 8, 6, 6, 6, 0},
+		Core:  []uint16{5, 5, 5, 5, 5, 5, 3, 3, 1, 0},
+		Caps:  []uint16{6, 8}, Null: []uint16{1, 1},
 	}
 	return in
 }
