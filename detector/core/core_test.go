@@ -85,6 +85,7 @@ func TestCoresAgainstDefinition(t *testing.T) {
 		v := drawView(t)
 		u := v.Rows
 		caps := []uint16{1, 2, 3, 5, 8, 12, math.MaxUint16}
+		caps = caps[rapid.IntRange(0, len(caps)-1).Draw(t, "first"):]
 		for i, got := range coresWithin(v, caps...) {
 			within := func(x graph.Vertex) bool { return u.Degree(x) <= uint32(caps[i]) }
 			if want := without1(naiveCores(v, within)); !slices.Equal(got, want) {
@@ -98,8 +99,8 @@ func TestCoresAgainstDefinition(t *testing.T) {
 // 2016), and iterating it from the degrees leads to them. The graphs are larger
 // than a block, and have hubs.
 func TestCoresAreHIndexFixpoint(t *testing.T) {
-	caps := []uint16{4, 6, 8, 11, 16, 23, 32, 64, 65, 500}
 	for seed := range uint64(10) {
+		caps := []uint16{4, 6, 8, 11, 16, 23, 32, 64, 65, 500}[seed%5:]
 		rng := rand.New(rand.NewPCG(seed, 1))
 		n := 1000 + rng.IntN(5000)
 		var src, dst []uint32
@@ -197,6 +198,21 @@ func TestContrastAgainstDefinition(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Of two cores with the same score that at the lesser cap counts.
+func TestLeastCapOfEqualScores(t *testing.T) {
+	r := Result{Caps: []uint16{5, 9}, Null: []uint16{1, 2}, Score: make([]float64, 1), Cap: make([]uint16, 1), Core: make([]uint16, 1)}
+	host := []graph.Vertex{0}
+	r.improve(2, host, []uint16{0})
+	r.improve(3, host, []uint16{1})
+	if r.Score[0] != 1 || r.Cap[0] != 5 || r.Core[0] != 2 {
+		t.Errorf("got score %v, core %d at cap %d, want 1, core 2 at cap 5", r.Score[0], r.Core[0], r.Cap[0])
+	}
+	r.improve(4, host, []uint16{1})
+	if r.Score[0] != 4./3 || r.Cap[0] != 9 || r.Core[0] != 4 {
+		t.Errorf("got score %v, core %d at cap %d, want 4/3, core 4 at cap 9", r.Score[0], r.Core[0], r.Cap[0])
+	}
 }
 
 func nullOf(v *graph.View, seed uint64, workers int) rows {
