@@ -315,29 +315,22 @@ func (g *Graph) pairFor(l *lookup, gen flow.Generation) (p *pair, r ref, fresh, 
 	if l.bits = g.admit(l, l.bits); l.bits == 0 {
 		return nil, 0, false, false
 	}
-	a, ok := g.host(l.lo, gen)
+	a, ok := g.hold(l.lo, gen)
 	if !ok {
 		g.stats.Drops[Full]++
 		return nil, 0, false, false
 	}
-	b, ok := g.host(l.hi, gen)
+	b, ok := g.hold(l.hi, gen)
 	if !ok {
 		g.stats.Drops[Full]++
-		g.dropUnlinked(a)
+		g.release(a)
 		return nil, 0, false, false
 	}
 	if r, ok = g.newPair(a, b); !ok {
 		g.stats.Drops[Full]++
-		g.dropUnlinked(a)
-		g.dropUnlinked(b)
+		g.release(a)
+		g.release(b)
 		return nil, 0, false, false
 	}
 	return g.pairEntry(r), r, true, true
-}
-
-// dropUnlinked takes back a host that was created for a pair that could not be.
-func (g *Graph) dropUnlinked(r ref) {
-	if g.hostEntry(r).pairs == 0 {
-		g.dropHost(r)
-	}
 }

@@ -47,10 +47,15 @@ func New(cfg Config) *Graph {
 	if err := cfg.Validate(); err != nil {
 		panic("BUG: " + err.Error())
 	}
-	return &Graph{
+	g := &Graph{
 		cfg: cfg, owned: cfg.owned(),
 		due: map[flow.Slice][]ref{}, capped: map[ref]*cappedSource{},
 	}
+	for s := range g.hosts {
+		g.hosts[s].reset(0)
+		g.pairs[s].reset(0)
+	}
+	return g
 }
 
 // Oldest returns the oldest slice that the graph keeps.

@@ -38,21 +38,8 @@ func (g *Graph) hashHost(p *flow.Pseudonym) uint32 {
 
 // find returns the place of a pseudonym.
 func (hs *hosts) find(h uint32, p *flow.Pseudonym) (local uint32, ok bool) {
-	if len(hs.slots) == 0 {
-		return 0, false
-	}
-	tag := h << localBits
-	for i := hs.home(h); hs.slots[i] != 0; {
-		if e := hs.slots[i]; e&^localMax == tag {
-			if local := e&localMax - 1; hs.entries[local].key == *p {
-				return local, true
-			}
-		}
-		if i++; i == uint32(len(hs.slots)) {
-			i = 0
-		}
-	}
-	return 0, false
+	local = hs.index.find(h, func(local uint32) bool { return hs.entries[local].key == *p })
+	return local, local != absent
 }
 
 // noKey and noPair stand for what is absent.
@@ -69,12 +56,13 @@ func (hs *hosts) key(local uint32) *flow.Pseudonym {
 	return &hs.entries[local].key
 }
 
-// host returns the place of h in the store, creating it if needed. The caller
-// links it at once, or drops it. ok is false if the shard has no number left.
-func (g *Graph) host(h *flow.Host, gen flow.Generation) (r ref, ok bool) {
+// hold returns the place of h in the store, creating it if needed, for one pair
+// more. ok is false if the shard has no number left.
+func (g *Graph) hold(h *flow.Host, gen flow.Generation) (r ref, ok bool) {
 	hs := &g.hosts[h.Shard]
 	hash := g.hashHost(&h.Pseudonym)
 	if local, ok := hs.find(hash, &h.Pseudonym); ok {
+		hs.entries[local].pairs++
 		return makeRef(h.Shard, local), true
 	}
 	if hs.full() {
@@ -94,27 +82,21 @@ func (g *Graph) host(h *flow.Host, gen flow.Generation) (r ref, ok bool) {
 	if g.changes.noted && !e.fresh {
 		hs.added = append(hs.added, local)
 	}
-	*e = hostEntry{key: h.Pseudonym, gen: gen, fresh: g.changes.noted}
+	*e = hostEntry{key: h.Pseudonym, pairs: 1, gen: gen, fresh: g.changes.noted}
 	hs.insert(hash, local)
 	g.stats.Hosts++
 	return makeRef(h.Shard, local), true
 }
 
-// dropHost forgets a host without links.
-func (g *Graph) dropHost(r ref) {
+// release takes one pair from a host and forgets the host with its last one.
+func (g *Graph) release(r ref) {
 	hs := &g.hosts[r.shard()]
 	local := r.local()
 	e := &hs.entries[local]
-	i := hs.home(g.hashHost(&e.key))
-	for hs.slots[i]&localMax != local+1 {
-		if hs.slots[i] == 0 {
-			panic("BUG: a host is not in its index")
-		}
-		if i++; i == uint32(len(hs.slots)) {
-			i = 0
-		}
+	if e.pairs--; e.pairs > 0 {
+		return
 	}
-	hs.remove(i, func(local uint32) uint32 { return g.hashHost(&hs.entries[local].key) })
+	hs.remove(g.hashHost(&e.key), local, func(local uint32) uint32 { return g.hashHost(&hs.entries[local].key) })
 	if g.changes.noted && !e.fresh {
 		hs.gone = append(hs.gone, hs.number[local])
 	}
@@ -122,14 +104,12 @@ func (g *Graph) dropHost(r ref) {
 	g.stats.Hosts--
 }
 
-// rehash builds a larger index.
+// rehash builds an index with room for more.
 func (hs *hosts) rehash(g *Graph) {
-	old := hs.slots
 	hs.reset(hs.used)
-	for _, s := range old {
-		if s != 0 {
-			local := s&localMax - 1
-			hs.insert(g.hashHost(&hs.entries[local].key), local)
+	for local := range hs.entries {
+		if e := &hs.entries[local]; e.pairs > 0 {
+			hs.insert(g.hashHost(&e.key), uint32(local))
 		}
 	}
 }

@@ -78,22 +78,11 @@ func hashPair(lo, hi ref) uint32 { return mix(uint64(lo)<<32|uint64(hi), 0x8ebc6
 
 // find returns the place of the pair lo, hi.
 func (ps *pairs) find(h uint32, lo, hi ref) (local uint32, ok bool) {
-	if len(ps.slots) == 0 {
-		return 0, false
-	}
-	tag := h << localBits
-	for i := ps.home(h); ps.slots[i] != 0; {
-		if e := ps.slots[i]; e&^localMax == tag {
-			local := e&localMax - 1
-			if p := &ps.entries[local]; p.hi == hi && p.lo == lo {
-				return local, true
-			}
-		}
-		if i++; i == uint32(len(ps.slots)) {
-			i = 0
-		}
-	}
-	return 0, false
+	local = ps.index.find(h, func(local uint32) bool {
+		p := &ps.entries[local]
+		return p.hi == hi && p.lo == lo
+	})
+	return local, local != absent
 }
 
 // holds reports whether the pair lo, hi is at a place, which may be absent.
@@ -113,8 +102,8 @@ func (ps *pairs) at(local uint32) *pair {
 	return &ps.entries[local]
 }
 
-// newPair adds a pair without a live direction, which the caller sets at once.
-// ok is false if the shard has no number left.
+// newPair adds a pair of held hosts without a live direction, which the caller
+// sets at once. ok is false if the shard has no number left.
 func (g *Graph) newPair(lo, hi ref) (r ref, ok bool) {
 	ps := &g.pairs[lo.shard()]
 	if ps.full() {
@@ -132,8 +121,6 @@ func (g *Graph) newPair(lo, hi ref) (r ref, ok bool) {
 	}
 	ps.entries[local] = pair{lo: lo, hi: hi, bits: ps.entries[local].bits & touchedBit}
 	ps.insert(hashPair(lo, hi), local)
-	g.hostEntry(lo).pairs++
-	g.hostEntry(hi).pairs++
 	g.stats.Pairs++
 	return makeRef(lo.shard(), local), true
 }
@@ -144,43 +131,27 @@ func (g *Graph) dropPair(r ref) {
 	ps := &g.pairs[r.shard()]
 	local := r.local()
 	lo, hi := ps.entries[local].lo, ps.entries[local].hi
-	i := ps.home(hashPair(lo, hi))
-	for ps.slots[i]&localMax != local+1 {
-		if ps.slots[i] == 0 {
-			panic("BUG: a pair is not in its index")
-		}
-		if i++; i == uint32(len(ps.slots)) {
-			i = 0
-		}
-	}
-	ps.remove(i, func(local uint32) uint32 {
+	ps.remove(hashPair(lo, hi), local, func(local uint32) uint32 {
 		p := &ps.entries[local]
 		return hashPair(p.lo, p.hi)
 	})
 	g.noteGone(&ps.entries[local])
 	ps.free = append(ps.free, local)
 	g.stats.Pairs--
-	for _, h := range [2]ref{lo, hi} {
-		e := g.hostEntry(h)
-		if e.pairs--; e.pairs == 0 {
-			g.dropHost(h)
-		}
-	}
+	g.release(lo)
+	g.release(hi)
 	g.unlinks++
 }
 
 func (g *Graph) hostEntry(r ref) *hostEntry { return &g.hosts[r.shard()].entries[r.local()] }
 func (g *Graph) pairEntry(r ref) *pair      { return &g.pairs[r.shard()].entries[r.local()] }
 
-// rehash builds a larger index.
+// rehash builds an index with room for more.
 func (ps *pairs) rehash() {
-	old := ps.slots
 	ps.reset(ps.used)
-	for _, s := range old {
-		if s != 0 {
-			local := s&localMax - 1
-			p := &ps.entries[local]
-			ps.insert(hashPair(p.lo, p.hi), local)
+	for local := range ps.entries {
+		if p := &ps.entries[local]; p.bits&liveBits != 0 {
+			ps.insert(hashPair(p.lo, p.hi), uint32(local))
 		}
 	}
 }

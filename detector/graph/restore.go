@@ -232,18 +232,11 @@ func (hs *hosts) setDegrees(degrees []degree) (links uint64, err error) {
 func (x *index) insertNew(hashes []uint32, first uint32, same func(a, b uint32) bool) (again uint32, ok bool) {
 	for i, h := range hashes {
 		local := first + uint32(i)
-		tag := h << localBits
-		at := x.home(h)
-		for x.slots[at] != 0 {
-			if e := x.slots[at]; e&^localMax == tag && same(e&localMax-1, local) {
-				return local, false
-			}
-			if at++; at == uint32(len(x.slots)) {
-				at = 0
-			}
+		at := x.search(h, func(other uint32) bool { return same(other, local) })
+		if x.slots[at] != 0 {
+			return local, false
 		}
-		x.slots[at] = tag | (local + 1)
+		x.put(at, h, local)
 	}
-	x.used += len(hashes)
 	return 0, true
 }

@@ -55,10 +55,8 @@ func (hs *hosts) compact(g *Graph) (moved []uint32) {
 		}
 	}
 	*hs = hosts{entries: kept}
-	hs.reset(len(kept))
-	for local := range kept {
-		hs.insert(g.hashHost(&kept[local].key), uint32(local))
-	}
+	hs.used = len(kept)
+	hs.rehash(g)
 	return moved
 }
 
@@ -74,8 +72,6 @@ func (ps *pairs) compact(moved *[flow.Shards][]uint32) {
 		kept = append(kept, p)
 	}
 	*ps = pairs{entries: kept}
-	ps.reset(len(kept))
-	for i := range kept {
-		ps.insert(hashPair(kept[i].lo, kept[i].hi), uint32(i))
-	}
+	ps.used = len(kept)
+	ps.rehash()
 }
