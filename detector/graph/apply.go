@@ -1,31 +1,10 @@
 package graph
 
 import (
-	"encoding/binary"
 	"math/bits"
 
 	"github.com/flowhound/flowhound/internal/flow"
 )
-
-// group is the number of contacts whose look-ups are done stage by stage, so
-// that the cache misses of many overlap instead of following each other.
-const group = 64
-
-// lookup is a contact on its way into the store.
-type lookup struct {
-	contact *flow.Contact
-	lo, hi  *flow.Host
-	// bits are the contact's directions as lo and hi see them.
-	bits           uint8
-	count          bool // this half carries the counters
-	known          bool // both hosts are in the store
-	hashLo, hashHi uint32
-	hash           uint32 // of the pair
-	refLo, refHi   ref
-	// placeLo, placeHi and place are where the hosts and the pair probably
-	// are, or absent.
-	placeLo, placeHi, place uint32
-}
 
 // Apply takes the contacts of one batch, whose pseudonyms are of generation
 // gen. It never fails: what it refuses is counted by reason in [Stats].
@@ -43,7 +22,8 @@ func (g *Graph) Apply(gen flow.Generation, contacts []flow.Contact) {
 	}
 }
 
-// applyGroup takes up to group contacts.
+// applyGroup takes up to group contacts, stage by stage: each stage asks for the
+// memory that the next one reads.
 func (g *Graph) applyGroup(gen flow.Generation, contacts []flow.Contact, batch []lookup) {
 	for i := range contacts {
 		c := &contacts[i]
@@ -54,11 +34,15 @@ func (g *Graph) applyGroup(gen flow.Generation, contacts []flow.Contact, batch [
 		batch = append(batch, g.orient(c))
 	}
 	g.stats.Contacts += uint64(len(batch))
-	g.prefetchHosts(batch)
 	for i := range batch {
-		g.locateAt(&batch[i])
+		g.guessHosts(&batch[i])
 	}
-	g.prefetchPairs(batch)
+	for i := range batch {
+		g.checkHosts(&batch[i])
+	}
+	for i := range batch {
+		g.guessPair(&batch[i])
+	}
 	unlinks := g.unlinks
 	for i := range batch {
 		l := &batch[i]
@@ -69,51 +53,6 @@ func (g *Graph) applyGroup(gen flow.Generation, contacts []flow.Contact, batch [
 			g.link(l, gen)
 		}
 	}
-}
-
-// prefetchHosts brings what locateAt will read into the cache. Its loops are
-// short, so that the processor runs ahead over many misses at a time: the one
-// that reads the keys does nothing else.
-func (g *Graph) prefetchHosts(batch []lookup) {
-	var touched uint32
-	for i := range batch {
-		l := &batch[i]
-		touched += g.hosts[l.lo.Shard].peek(l.hashLo) + g.hosts[l.hi.Shard].peek(l.hashHi)
-	}
-	var keys [2 * group]*flow.Pseudonym
-	for i := range batch {
-		l := &batch[i]
-		lo, hi := &g.hosts[l.lo.Shard], &g.hosts[l.hi.Shard]
-		l.placeLo, l.placeHi = lo.candidate(l.hashLo), hi.candidate(l.hashHi)
-		keys[2*i], keys[2*i+1] = lo.key(l.placeLo), hi.key(l.placeHi)
-	}
-	for _, key := range keys[:2*len(batch)] {
-		touched += uint32(key[0]) + uint32(key[len(key)-1]) // it may lie in two cache lines
-	}
-	g.peeked = touched
-}
-
-// prefetchPairs brings what refresh will read into the cache.
-func (g *Graph) prefetchPairs(batch []lookup) {
-	var room [group]*pair
-	found := room[:0]
-	var touched uint32
-	for i := range batch {
-		if l := &batch[i]; l.known {
-			touched += g.pairs[l.lo.Shard].peek(l.hash)
-		}
-	}
-	for i := range batch {
-		if l := &batch[i]; l.known {
-			ps := &g.pairs[l.lo.Shard]
-			l.place = ps.candidate(l.hash)
-			found = append(found, ps.at(l.place))
-		}
-	}
-	for _, p := range found {
-		touched += uint32(p.lo) + uint32(p.bits) // it may lie in two cache lines
-	}
-	g.peeked = touched
 }
 
 // admissible returns why a contact is refused, or Reasons if it is not.
@@ -143,65 +82,6 @@ func (g *Graph) admissible(c *flow.Contact) Reason {
 func (g *Graph) start(s flow.Slice) {
 	g.started = true
 	g.oldest = s - min(s, maxSpan/2)
-}
-
-// orient turns a contact to lo < hi.
-func (g *Graph) orient(c *flow.Contact) lookup {
-	l := lookup{contact: c, lo: &c.Local, hi: &c.Remote, count: true, place: absent}
-	out, in := c.Bits&flow.BitOut != 0, c.Bits&flow.BitIn != 0
-	if less(l.hi, l.lo) {
-		l.lo, l.hi, out, in = l.hi, l.lo, in, out
-		l.count = !g.owned[c.Remote.Shard]
-	}
-	if out {
-		l.bits |= 1 << forward
-	}
-	if in {
-		l.bits |= 1 << backward
-	}
-	l.hashLo, l.hashHi = g.hashHost(&l.lo.Pseudonym), g.hashHost(&l.hi.Pseudonym)
-	return l
-}
-
-// less is flow.Host.Compare in words of eight bytes.
-func less(a, b *flow.Host) bool {
-	if a.Shard != b.Shard {
-		return a.Shard < b.Shard
-	}
-	x, y := binary.BigEndian.Uint64(a.Pseudonym[:8]), binary.BigEndian.Uint64(b.Pseudonym[:8])
-	if x != y {
-		return x < y
-	}
-	return binary.BigEndian.Uint64(a.Pseudonym[8:]) < binary.BigEndian.Uint64(b.Pseudonym[8:])
-}
-
-// locateAt is locate where prefetchHosts has just been.
-func (g *Graph) locateAt(l *lookup) {
-	if l.placeLo == absent || l.placeHi == absent {
-		return
-	}
-	lo, hi := &g.hosts[l.lo.Shard], &g.hosts[l.hi.Shard]
-	if lo.entries[l.placeLo].key != l.lo.Pseudonym || hi.entries[l.placeHi].key != l.hi.Pseudonym {
-		g.locate(l)
-		return
-	}
-	l.foundAt(l.placeLo, l.placeHi)
-}
-
-// locate looks both hosts up.
-func (g *Graph) locate(l *lookup) {
-	a, okA := g.hosts[l.lo.Shard].find(l.hashLo, &l.lo.Pseudonym)
-	b, okB := g.hosts[l.hi.Shard].find(l.hashHi, &l.hi.Pseudonym)
-	if l.known = okA && okB; l.known {
-		l.foundAt(a, b)
-	}
-}
-
-// foundAt notes the hosts' places.
-func (l *lookup) foundAt(lo, hi uint32) {
-	l.known = true
-	l.refLo, l.refHi = makeRef(l.lo.Shard, lo), makeRef(l.hi.Shard, hi)
-	l.hash = hashPair(l.refLo, l.refHi)
 }
 
 // refresh updates a pair all of whose directions in the contact are live

@@ -36,9 +36,7 @@ type Graph struct {
 	// unlinks counts dropped pairs: a reference found before is stale.
 	unlinks uint64
 	changes changes
-	// peeked keeps the compiler from dropping reads made only for the cache.
-	peeked uint32
-	stats  Stats
+	stats   Stats
 }
 
 // New returns an empty graph of the configured shards. It panics if the

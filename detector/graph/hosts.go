@@ -6,6 +6,7 @@ import (
 
 	"github.com/flowhound/flowhound/internal/flow"
 	"github.com/flowhound/flowhound/internal/huge"
+	"github.com/flowhound/flowhound/internal/prefetch"
 )
 
 // hostEntry is a host of the store. Only hosts with pairs > 0 exist; the others
@@ -42,18 +43,11 @@ func (hs *hosts) find(h uint32, p *flow.Pseudonym) (local uint32, ok bool) {
 	return local, local != absent
 }
 
-// noKey and noPair stand for what is absent.
-var (
-	noKey  flow.Pseudonym
-	noPair pair
-)
-
-// key returns the key at a place, which may be absent.
-func (hs *hosts) key(local uint32) *flow.Pseudonym {
-	if local == absent {
-		return &noKey
+// fetchKey asks for the key at a place, which may be absent.
+func (hs *hosts) fetchKey(local uint32) {
+	if local != absent {
+		prefetch.Value(&hs.entries[local].key)
 	}
-	return &hs.entries[local].key
 }
 
 // hold returns the place of h in the store, creating it if needed, for one pair

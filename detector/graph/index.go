@@ -4,6 +4,7 @@ import (
 	"math/bits"
 
 	"github.com/flowhound/flowhound/internal/huge"
+	"github.com/flowhound/flowhound/internal/prefetch"
 )
 
 // index is a flat hash table with linear probing. A slot is 0, or an 8-bit tag
@@ -45,15 +46,14 @@ func (x *index) next(i uint32) uint32 {
 	return i
 }
 
-// peek reads the first slot of a search, only to bring it into the cache.
-func (x *index) peek(h uint32) uint32 { return x.slots[x.home(h)] }
+// fetch asks for the first slot of a search.
+func (x *index) fetch(h uint32) { prefetch.Value(&x.slots[x.home(h)]) }
 
 // absent is the place of what the index does not have.
 const absent = 1<<32 - 1
 
 // candidate returns the first place whose tag is h's, without looking at its
-// key; its entry can then be brought into the cache. Without one h's key is not
-// there.
+// key, whose memory can then be asked for. Without one h's key is not there.
 func (x *index) candidate(h uint32) (local uint32) {
 	tag := h << localBits
 	for i := x.home(h); x.slots[i] != 0; i = x.next(i) {

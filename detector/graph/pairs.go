@@ -4,6 +4,7 @@ import (
 	"unsafe"
 
 	"github.com/flowhound/flowhound/internal/flow"
+	"github.com/flowhound/flowhound/internal/prefetch"
 )
 
 // pair is all that is known of two hosts, lo < hi in canonical order. Slices
@@ -94,12 +95,11 @@ func (ps *pairs) holds(local uint32, lo, hi ref) bool {
 	return p.hi == hi && p.lo == lo && p.bits&liveBits != 0
 }
 
-// at returns the entry at a place, which may be absent.
-func (ps *pairs) at(local uint32) *pair {
-	if local == absent {
-		return &noPair
+// fetchEntry asks for the entry at a place, which may be absent.
+func (ps *pairs) fetchEntry(local uint32) {
+	if local != absent {
+		prefetch.Value(&ps.entries[local])
 	}
-	return &ps.entries[local]
 }
 
 // newPair adds a pair of held hosts without a live direction, which the caller

@@ -230,6 +230,9 @@ func (hs *hosts) setDegrees(degrees []degree) (links uint64, err error) {
 // insertNew inserts the places from first on, of keys with the given hashes. It
 // ends at a place whose key is there again, of which same tells.
 func (x *index) insertNew(hashes []uint32, first uint32, same func(a, b uint32) bool) (again uint32, ok bool) {
+	for _, h := range hashes {
+		x.fetch(h)
+	}
 	for i, h := range hashes {
 		local := first + uint32(i)
 		at := x.search(h, func(other uint32) bool { return same(other, local) })

@@ -10,7 +10,7 @@ import (
 // lower floors.
 var floors = [][]string{
 	0: {
-		"internal/flow", "internal/huge", "internal/parallel", "internal/config", "internal/lifecycle", "internal/metric", "internal/lint", "internal/peer",
+		"internal/flow", "internal/huge", "internal/prefetch", "internal/parallel", "internal/config", "internal/lifecycle", "internal/metric", "internal/lint", "internal/peer",
 		"collector/listen", "collector/session", "collector/template/lru", "collector/template",
 	},
 	1: {

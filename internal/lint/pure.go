@@ -14,6 +14,7 @@ var pure = map[string][]string{
 	"internal/flow":           nil,
 	"internal/parallel":       nil,
 	"internal/huge":           {"unsafe", "golang.org/x/sys/unix"}, // advice on pages changes no value
+	"internal/prefetch":       {"unsafe"},                          // reads ahead, changes no value
 	"collector/template/lru":  nil,
 	"collector/template":      nil,
 	"collector/decode/packet": nil,
