@@ -7,8 +7,9 @@ import (
 )
 
 // group is the number of contacts whose look-ups are done stage by stage, so
-// that the cache misses of many overlap instead of following each other.
-const group = 64
+// that the cache misses of many overlap instead of following each other. What
+// they touch, some eight cache lines each, stays in half of a first-level cache.
+const group = 32
 
 // lookup is a contact on its way into the store.
 type lookup struct {
