@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/flowhound/flowhound/internal/flow"
+	"github.com/flowhound/flowhound/internal/huge"
 )
 
 // Every pair waits in the list of one slice, its due slice, which is no newer
@@ -24,6 +25,19 @@ func (g *Graph) Expire(oldest flow.Slice) {
 		g.expire(g.oldest+1, &g.stats.Drops[LinkLimit])
 	}
 	g.shrink()
+	g.join()
+}
+
+// join puts what contacts are looked up in into huge pages, also where arrays
+// grew since the last slice.
+func (g *Graph) join() {
+	for s := range flow.Shards {
+		hs, ps := &g.hosts[s], &g.pairs[s]
+		huge.Join(hs.slots)
+		huge.Join(hs.entries)
+		huge.Join(ps.slots)
+		huge.Join(ps.entries)
+	}
 }
 
 // expire moves the window on and counts the links that go.

@@ -230,16 +230,16 @@ func (hs *hosts) setDegrees(degrees []degree) (links uint64, err error) {
 // insertNew inserts the places from first on, of keys with the given hashes. It
 // ends at a place whose key is there again, of which same tells.
 func (x *index) insertNew(hashes []uint32, first uint32, same func(a, b uint32) bool) (again uint32, ok bool) {
-	for _, h := range hashes {
-		x.fetch(h)
-	}
 	for i, h := range hashes {
 		local := first + uint32(i)
-		at := x.search(h, func(other uint32) bool { return same(other, local) })
-		if x.slots[at] != 0 {
-			return local, false
+		tag, at := h<<localBits, x.home(h)
+		for ; x.slots[at] != 0; at = x.next(at) { // search would call a function for each
+			if e := x.slots[at]; e&^localMax == tag && same(e&localMax-1, local) {
+				return local, false
+			}
 		}
-		x.put(at, h, local)
+		x.slots[at] = tag | (local + 1)
 	}
+	x.used += len(hashes)
 	return 0, true
 }
