@@ -65,7 +65,7 @@ type Config struct {
 	Events string `yaml:"events"`
 	// MaxLinks bounds the directed links of the graph; default 0, no bound. When
 	// a slice ends with more, the oldest slices are forgotten first, and counted;
-	// one slice alone may have more. A link takes about 150 bytes in all.
+	// one slice alone may have more. A link takes about 105 bytes in all.
 	MaxLinks uint64 `yaml:"max_links"`
 	// MaxOutDegree bounds the hosts that one host is seen to contact; default
 	// 1048576, at least 1. Beyond it a fixed pseudo-random choice of its links

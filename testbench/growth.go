@@ -19,7 +19,7 @@ type GrowthConfig struct {
 	Progress io.Writer
 }
 
-// DefaultGrowthConfig returns the paper's range as far as 9 GB of memory go.
+// DefaultGrowthConfig returns the paper's range as far as 6 GB of memory go.
 func DefaultGrowthConfig() GrowthConfig {
 	return GrowthConfig{Links: []int{100_000, 1_000_000, 3_600_000, 14_000_000, 57_000_000}, Progress: io.Discard}
 }

@@ -42,7 +42,7 @@ func (c RankConfig) Validate() error {
 
 // linkBytes is the memory that a link takes at its peak, all included, in a
 // graph of the paper's size.
-const linkBytes = 130
+const linkBytes = 105
 
 // fits reports a size that needs more memory than the machine has: the kernel
 // would kill this process after some minutes, or another.
@@ -54,7 +54,7 @@ func (c RankConfig) fits(machine uint64) error {
 }
 
 // Rank builds a network's graph from contacts and measures the detector's work
-// on it. It takes about four minutes and 9 GB at the paper's size.
+// on it. It takes about four minutes and 6 GB at the paper's size.
 func Rank(ctx context.Context, c RankConfig) (r RankResult, err error) {
 	if err := c.Validate(); err != nil {
 		return r, fmt.Errorf("testbench rank: %w", err)

@@ -21,7 +21,7 @@ the log delivers them, and measures the detector's work on it: supersteps beside
 a plain compressed-row PageRank in the same run, memory, contacts per CPU-second,
 freeze and epoch after 1 % of the links changed, snapshot and restore. Each
 figure stands beside its target. The default takes half a minute, the paper's
-operator (16,000,000 hosts, 57,000,000 links) some minutes and 9 GB.`,
+operator (16,000,000 hosts, 57,000,000 links) some minutes and 6 GB.`,
 		Example: "  flowhound testbench rank\n  flowhound testbench rank --hosts 16000000 --links 57000000 --output json",
 		Args:    cobra.NoArgs,
 	}
@@ -54,7 +54,7 @@ func newGrowthCommand() *cobra.Command {
 		Short: "measure how time and memory grow with the graph",
 		Long: `Runs testbench rank at each size, in a process of its own, with as many hosts a
 link as the paper's operator had, and writes a table, and a plot if asked. The
-default sizes take some minutes and 9 GB.`,
+default sizes take some minutes and 6 GB.`,
 		Example: "  flowhound testbench growth --links 100000,1000000 --plot growth.svg",
 		Args:    cobra.NoArgs,
 	}
