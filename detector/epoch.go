@@ -1,7 +1,7 @@
 package detector
 
 import (
-	"runtime"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -201,10 +201,11 @@ func (e *epoch) contrastCores(p rank.Params) error {
 	return nil
 }
 
-// release gives the memory of a ranking back: what comes next needs the room.
+// release gives the memory of a ranking back, to the system: what comes next has
+// arrays of other sizes, which do not fit into what is left free between others.
 func release(m *rank.Memory) {
 	*m = rank.Memory{}
-	runtime.GC()
+	debug.FreeOSMemory()
 }
 
 // scoreBounds are the upper bounds of the score distribution.
