@@ -43,8 +43,6 @@ func naiveCores(v *graph.View, in func(x graph.Vertex) bool) []uint32 {
 	return cores
 }
 
-func everybody(graph.Vertex) bool { return true }
-
 func drawView(t *rapid.T) *graph.View {
 	n := rapid.IntRange(1, 40).Draw(t, "n")
 	ends := rapid.SliceOfN(rapid.Uint32Range(0, uint32(n-1)), 0, 300).Draw(t, "ends")
