@@ -108,9 +108,7 @@ func (e *epoch) explain(x graph.Vertex, limit int, cfg Config) hostJSON {
 		Seed: e.isSeed(x),
 	}
 	h.Out, h.In = e.view.Degrees(x)
-	if i := slices.Index(e.contrast.Caps, h.Core.Cap); i >= 0 {
-		h.Core.Null = e.contrast.Null[i]
-	}
+	h.Core.Null = e.contrast.NullAt(h.Core.Cap)
 	if e.seeded.Client != nil {
 		client, server := n*e.seeded.Client[x], n*e.seeded.Server[x]
 		h.SeededClientRank, h.SeededServerRank = &client, &server

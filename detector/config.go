@@ -53,7 +53,7 @@ type Config struct {
 	TopK int `yaml:"top_k"`
 	// FullEvery is how often ranks are computed from nothing, in slices; default
 	// 1, at least 1. In between they start from those of the slice before, which
-	// takes some three quarters of the time. The same on every detector of a ring.
+	// takes 60 to 94 % of the time. The same on every detector of a ring.
 	FullEvery int `yaml:"full_every"`
 	// SnapshotSlices is the least number of slices between two snapshots, which
 	// are taken at slices ranked from nothing; default 6, at least 1. The log must

@@ -83,11 +83,7 @@ func (x *index) search(h uint32, same func(local uint32) bool) (i uint32) {
 
 // insert adds a place that is not in the index, which must not be full.
 func (x *index) insert(h, local uint32) {
-	x.put(x.search(h, func(uint32) bool { return false }), h, local)
-}
-
-// put fills the empty slot that a search for h has ended at.
-func (x *index) put(i, h, local uint32) {
+	i := x.search(h, func(uint32) bool { return false })
 	x.slots[i] = h<<localBits | (local + 1)
 	x.used++
 }
